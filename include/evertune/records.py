@@ -1,0 +1,269 @@
+"""The records that travel between steps, processes and the ledger.
+
+Everything here is small, frozen and JSON-serialisable: between steps travel an address and a content hash, never
+rows. ``record.model_dump(mode="json")`` and ``Record.model_validate`` are the one way in which a record is stored,
+printed and read back; a field that a newer version added is dropped on reading.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EvertuneError(Exception):
+    """A fault whose message tells a person what is wrong, where, and what to do next.
+
+    ``exit_code`` is the status with which the command line ends.
+    """
+
+    exit_code = 1
+
+
+class UnfitError(EvertuneError):
+    """The project file, its data or its base model cannot be used as it is. Trying again will not help."""
+
+    exit_code = 2
+
+
+class StaleError(EvertuneError):
+    """Another owner has the run, or the champion has changed since it was judged: the write is refused."""
+
+
+class UnreachableError(EvertuneError):
+    """A service (database, MLflow, DVC remote, package index) did not answer. Trying again may help."""
+
+
+class Cause(StrEnum):
+    """Who asked for a run."""
+
+    CLOCK = "clock"
+    PERSON = "person"
+    ALERT = "alert"
+
+
+class Decision(StrEnum):
+    """What the gate says of a challenger."""
+
+    PROMOTE = "promote"
+    REJECT = "reject"
+    NOT_ENOUGH_EVIDENCE = "not enough evidence"
+    UNCHANGED = "unchanged"
+
+
+class RunStatus(StrEnum):
+    """Where a run is in its life. At most one run a project is ``active``."""
+
+    ACTIVE = "active"
+    AWAITING_APPROVAL = "awaiting approval"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+class Step(StrEnum):
+    """The steps of a run, in their order. Also the names of the Airflow tasks."""
+
+    CLAIM = "claim"
+    SNAPSHOT = "snapshot"
+    VALIDATE = "validate"
+    PREPARE = "prepare"
+    TUNE = "tune"
+    JUDGE = "judge"
+    PROMOTE = "promote"
+
+
+class Record(BaseModel):
+    """Base of all records."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Trigger(Record):
+    """A request to retrain."""
+
+    project: str
+    cause: Cause
+    key: str
+    """Unique: the same request made twice (a retried task, a doubled event) is one trigger."""
+    reason: str
+    generation: int | None = None
+    """The release that an alert accuses; the trigger closes unanswered when that one no longer answers."""
+    created: datetime
+
+
+class Run(Record):
+    """One pass of the loop, as its owner holds it. Every commit to the ledger checks ``token``."""
+
+    key: str
+    project: str
+    owner: str
+    token: int
+    """Fencing token: rises each time the run changes hands, so that a zombie's write is refused."""
+    status: RunStatus
+    champion: int
+    """Generation judged against; 0 where there is no release yet."""
+    plan_hash: str | None = None
+    reasons: tuple[str, ...] = ()
+    """Why it was started: the reasons of the triggers that it absorbed."""
+    created: datetime
+    lease_until: datetime
+
+
+class Pins(Record):
+    """The world as an input: with the same pins, the same project and the same recipes, a run is the same run."""
+
+    sources: dict[str, str]
+    """Source URI → SHA-256 of its bytes (or a hub's commit)."""
+    base: str
+    """SHA-256 of the base model's files."""
+    label_watermark: str | None = None
+    recipes: dict[str, int]
+    """Step → version of its recipe; raised by hand when a step's code changes what it produces."""
+
+
+class RowCounts(Record):
+    """Rows on their way through the data steps; ``drawn`` is the sum of the last six where nothing was lost."""
+
+    drawn: int
+    unlabelled: int = 0
+    """Left out by the label rule as ambiguous."""
+    quarantined: int
+    deduplicated: int
+    """Dropped as exact or near duplicates, those near a test row included."""
+    train: int
+    validation: int
+    test: int
+
+
+class Dataset(Record):
+    """Rows as prepared: a folder of Parquet files, token ids and the label map."""
+
+    project: str
+    version: str
+    """SHA-256 over the manifest of the prepared folder."""
+    path: str
+    rows: RowCounts
+    labels: tuple[str, ...]
+    lock: str
+    """Text of the ``dvc.lock`` that restores it."""
+
+
+class Candidate(Record):
+    """A tuned model that nobody has judged yet."""
+
+    run_key: str
+    digest: str
+    """SHA-256 over the bundle's manifest."""
+    path: str
+    """The verified bundle on local disk."""
+    mlflow_run: str
+    model_version: int
+    method: str
+    seconds: float
+
+
+class ClassScores(Record):
+    """Scores of one class; 0 where nothing was predicted (and so precision is undefined)."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+class Scores(Record):
+    """Quality of one model on one set of rows. Shares, 0 to 1."""
+
+    rows: int
+    accuracy: float
+    precision: float
+    """Macro average, as are ``recall`` and ``f1``."""
+    recall: float
+    f1: float
+    calibration_error: float
+    """Expected calibration error over 15 equal-width bins of confidence (Guo et al. 2017, arXiv 1706.04599)."""
+    log_loss: float
+    per_class: dict[str, ClassScores]
+    confusion: tuple[tuple[int, ...], ...]
+    """``confusion[i][j]``: rows of class i answered as j, in the order of the dataset's labels."""
+
+
+class Slice(Record):
+    """One part of the test rows, with both models' scores on it."""
+
+    name: str
+    """``column=value``; ``length=short`` and ``class=...`` are always there."""
+    rows: int
+    challenger: Scores
+    champion: Scores | None = None
+
+
+class Evaluation(Record):
+    """What was measured of a candidate, on the frozen test rows, in pairs with the champion where there is one."""
+
+    run_key: str
+    dataset_version: str
+    challenger: Scores
+    champion: Scores | None = None
+    champion_generation: int = 0
+    baselines: dict[str, Scores]
+    """``majority``: always the most frequent class of training; ``untuned``: the base model's nearest label mean."""
+    slices: tuple[Slice, ...] = ()
+    latency_ms: dict[str, float] = Field(default_factory=dict)
+    """``p50`` and ``p95`` of answering one row at a time, in milliseconds."""
+    model_bytes: int = 0
+    pairs: str
+    """Path of the Parquet file with one line a test row: row_id, label, and each model's probabilities."""
+
+
+class Verdict(Record):
+    """What the gate decided, with its numbers and its reasons in words."""
+
+    decision: Decision
+    reasons: tuple[str, ...]
+    gain: float | None = None
+    """Challenger − opponent in the primary metric, a share."""
+    interval: tuple[float, float] | None = None
+    """Confidence interval of ``gain``."""
+    opponent: str | None = None
+    """``champion`` or the name of the baseline."""
+    alpha: float | None = None
+    """Error probability spent on this look."""
+    checks: dict[str, bool] = Field(default_factory=dict)
+    """Every test that was made, by name, and whether it passed."""
+
+
+class Release(Record):
+    """A generation of a project: which model version answers, and who let it."""
+
+    project: str
+    generation: int
+    model_version: int
+    digest: str
+    run_key: str
+    kind: str
+    """``promote`` or ``rollback``."""
+    approved_by: str
+    traffic_share: float = 1.0
+    created: datetime
+
+
+class Outcome(Record):
+    """How a run ended: what ``evertune run --json`` prints."""
+
+    run_key: str
+    project: str
+    data_version: str | None = None
+    rows: RowCounts | None = None
+    method: str
+    metrics: Scores | None = None
+    baseline: dict[str, Scores] = Field(default_factory=dict)
+    champion: Scores | None = None
+    verdict: Verdict | None = None
+    release: Release | None = None
+    """The release that answers after the run; ``None`` where there is none."""
+    seconds: dict[str, float] = Field(default_factory=dict)
+    pictures: tuple[str, ...] = ()
+    awaiting_approval: bool = False

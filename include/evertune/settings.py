@@ -1,0 +1,74 @@
+"""Where databases, stores and servers are: read from the environment, frozen for the process.
+
+Everything that runs makes lies under ``EVERTUNE_HOME``. With nothing set, all of it is files below ``.evertune/``:
+a laptop needs no server. The same code runs in production by these variables alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Settings(BaseModel):
+    """One field a variable: ``EVERTUNE_`` and the field's name in capitals."""
+
+    model_config = ConfigDict(frozen=True)
+
+    home: Path
+    """Folder of everything generated at run time."""
+    projects: Path
+    """Folder of the project files, one YAML a model."""
+    database_url: str
+    """The ledger: a SQLAlchemy URL (``sqlite:///…`` or ``postgresql+psycopg2://…``)."""
+    mlflow_uri: str
+    """MLflow's tracking and registry URI."""
+    mlflow_artifacts: str
+    """Root of MLflow's artefacts where evertune makes the experiment: a folder or ``s3://…``."""
+    remote: str
+    """DVC's remote: a folder, ``s3://…`` or ``gs://…``."""
+    python: str
+    """Interpreter of the jobs and of DVC's stages; may be another than Airflow's."""
+    mlflow_ui: str
+    """Address under which people reach MLflow's web UI, for links; empty where there is none."""
+    gpus: int
+    """How many jobs may hold a GPU of this machine at once."""
+    lease_s: int
+    """Seconds without a heartbeat-free commit after which a run may be taken over by another owner."""
+
+    @property
+    def runs(self) -> Path:
+        """Folder of the runs' workspaces, one a run key."""
+        return self.home / "runs"
+
+    @property
+    def cache(self) -> Path:
+        """Downloads, converted base models and DVC's cache: may be deleted at any time when nothing runs."""
+        return self.home / "cache"
+
+    @property
+    def jobs(self) -> Path:
+        """Folder of the jobs, one a job key."""
+        return self.home / "jobs"
+
+
+def load(environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings of this process; ``environment`` stands in for :data:`os.environ` in tests."""
+    env = os.environ if environment is None else environment
+    home = Path(env.get("EVERTUNE_HOME", ".evertune")).expanduser().absolute()
+    return Settings(
+        home=home,
+        projects=Path(env.get("EVERTUNE_PROJECTS", "projects")).expanduser().absolute(),
+        database_url=env.get("EVERTUNE_DATABASE_URL", f"sqlite:///{home}/ledger.db"),
+        mlflow_uri=env.get("EVERTUNE_MLFLOW_URI", f"sqlite:///{home}/mlflow/mlflow.db"),
+        mlflow_artifacts=env.get("EVERTUNE_MLFLOW_ARTIFACTS", f"{home}/mlflow/artifacts"),
+        remote=env.get("EVERTUNE_REMOTE", f"{home}/remote"),
+        python=env.get("EVERTUNE_PYTHON", sys.executable),
+        mlflow_ui=env.get("EVERTUNE_MLFLOW_UI", ""),
+        gpus=int(env.get("EVERTUNE_GPUS", "1")),
+        lease_s=int(env.get("EVERTUNE_LEASE_S", "300")),
+    )

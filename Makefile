@@ -1,0 +1,50 @@
+# What a person runs. Each target sets up what it needs; nothing but Python 3.11 or 3.12, git and make must be there.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down test test-all lint format bench lock docs clean
+BIN := .venv/bin
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## build .venv from the hash-pinned locks
+	@scripts/setup.sh
+
+demo: setup ## fine-tune, judge and promote a real model through Airflow, and show what came of it
+	@$(BIN)/python -m scripts.demo
+
+up: setup ## start Airflow and MLflow on this machine (loopback only)
+	@$(BIN)/python -m scripts.embedded up
+
+down: ## stop what `make up` or `make demo` started, and nothing else
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m scripts.embedded down; else echo "nothing was started: there is no .venv"; fi
+
+test: setup ## the tests that need nothing outside (under 3 minutes)
+	@$(BIN)/python -m pytest
+
+test-all: setup ## every tier that can run on this machine
+	@$(BIN)/python -m pytest -m ""
+
+lint: setup ## format, lint, types, layers, generated documents
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m scripts.reference --check
+
+format: setup ## rewrite the code as `make lint` wants it
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+docs: setup ## write the generated documents anew
+	@$(BIN)/python -m scripts.reference
+
+bench: setup ## measure every claim of docs/benchmarks.md (about an hour); one: make bench ONLY=gate
+	@$(BIN)/python -m benchmarks $(ONLY)
+
+lock: setup ## resolve requirements.txt into the locks again
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scripts.lock
+
+clean: down ## remove .venv, caches and everything made at run time (asks first where there are models)
+	@$(BIN)/python -m scripts.embedded clean 2>/dev/null || rm -rf .evertune
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov

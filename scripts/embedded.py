@@ -1,0 +1,335 @@
+"""The embedded installation: Airflow and MLflow on this machine, on loopback, with files as their stores.
+
+`make up` and `make down` end here. The components are started one by one rather than by `airflow standalone`, because
+that serves task logs on every interface and leaves orphans when it is ended by SIGTERM. What was started is written
+down with its creation time, so that `down` ends those processes and no other that got the same number later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+from rich.console import Console
+
+from evertune import files
+from evertune.records import EvertuneError
+from evertune.settings import Settings, load
+
+ROOT = Path(__file__).resolve().parent.parent
+AIRFLOW_PORT, MLFLOW_PORT = 8080, 5000
+START_S = 180.0
+STOP_S = 20.0
+USER = "admin"
+
+console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Where the embedded installation keeps its things, and the ports and secrets that it was given."""
+
+    settings: Settings
+    airflow_port: int
+    mlflow_port: int
+    password: str
+    fernet_key: str
+    jwt_secret: str
+    api_secret: str
+    mlflow_secret: str
+
+    @property
+    def airflow_url(self) -> str:
+        """Address of Airflow's web UI and REST API."""
+        return f"http://127.0.0.1:{self.airflow_port}"
+
+    @property
+    def mlflow_url(self) -> str:
+        """Address of MLflow's web UI and REST API."""
+        return f"http://127.0.0.1:{self.mlflow_port}"
+
+    @property
+    def folder(self) -> Path:
+        """Folder of process records, secrets and logs."""
+        return self.settings.home / "embedded"
+
+    def environment(self) -> dict[str, str]:
+        """The environment of every process of the installation."""
+        home = self.settings.home
+        binaries = str(Path(sys.executable).parent)
+        airflow = {
+            "CORE__DAGS_FOLDER": ROOT / "dags",
+            "CORE__PLUGINS_FOLDER": ROOT / "plugins",
+            "CORE__LOAD_EXAMPLES": "False",
+            "CORE__EXECUTOR": "LocalExecutor",
+            "CORE__PARALLELISM": "4",
+            "CORE__FERNET_KEY": self.fernet_key,
+            "CORE__EXECUTION_API_SERVER_URL": f"{self.airflow_url}/execution/",
+            "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+            "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": self.folder / "airflow-passwords.json",
+            "API_AUTH__JWT_SECRET": self.jwt_secret,
+            "API__SECRET_KEY": self.api_secret,
+            "API__HOST": "127.0.0.1",
+            "API__PORT": str(self.airflow_port),
+            "API__BASE_URL": self.airflow_url,
+            "API__WORKERS": "1",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow/airflow.db",
+            "LOGGING__BASE_LOG_FOLDER": home / "airflow" / "logs",
+            "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+            "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+            "DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "10",
+            "USAGE_DATA_COLLECTION__ENABLED": "False",
+        }
+        return {
+            **os.environ,
+            **{f"AIRFLOW__{name}": str(value) for name, value in airflow.items()},
+            "AIRFLOW_HOME": str(home / "airflow"),
+            "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}",
+            "PYTHONUNBUFFERED": "1",
+            "EVERTUNE_HOME": str(home),
+            "EVERTUNE_PROJECTS": str(self.settings.projects),
+            "EVERTUNE_MLFLOW_URI": self.mlflow_url,
+            "EVERTUNE_MLFLOW_UI": self.mlflow_url,
+            "MLFLOW_TRACKING_USERNAME": USER,
+            "MLFLOW_TRACKING_PASSWORD": self.password,
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": self.mlflow_secret,
+            "MLFLOW_AUTH_CONFIG_PATH": str(self.folder / "mlflow-auth.ini"),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "DO_NOT_TRACK": "1",
+            "DVC_NO_ANALYTICS": "1",
+        }
+
+
+def installation(settings: Settings | None = None) -> Embedded:
+    """The installation of this home: as it was made the first time, with ports that are free where they were not."""
+    settings = settings or load()
+    path = settings.home / "embedded" / "installation.json"
+    if path.exists():
+        return Embedded(settings=settings, **files.read_json(path))
+    values: dict[str, str | int] = {
+        "airflow_port": _free_port(int(os.environ.get("AIRFLOW_PORT", AIRFLOW_PORT))),
+        "mlflow_port": _free_port(int(os.environ.get("MLFLOW_PORT", MLFLOW_PORT))),
+        "password": secrets.token_urlsafe(12),
+        "fernet_key": _fernet_key(),
+        "jwt_secret": secrets.token_urlsafe(48),
+        "api_secret": secrets.token_urlsafe(32),
+        "mlflow_secret": secrets.token_urlsafe(32),
+    }
+    files.write_json(path, values)
+    path.chmod(0o600)
+    path.parent.chmod(0o700)
+    return Embedded(settings=settings, **values)  # type: ignore[arg-type]  # one dict for two types of value
+
+
+def _fernet_key() -> str:
+    from cryptography.fernet import Fernet
+
+    return Fernet.generate_key().decode()
+
+
+def _free_port(wanted: int) -> int:
+    for port in range(wanted, wanted + 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+    raise EvertuneError(f"No free port from {wanted} to {wanted + 99} on 127.0.0.1. End what holds them.")
+
+
+def _commands(embedded: Embedded) -> dict[str, list[str]]:
+    python, home = sys.executable, embedded.settings.home
+    airflow = [python, "-m", "airflow"]
+    return {
+        "mlflow": [
+            python, "-m", "mlflow", "server", "--app-name", "basic-auth", "--host", "127.0.0.1",
+            "--port", str(embedded.mlflow_port), "--workers", "1",
+            "--backend-store-uri", f"sqlite:///{home}/mlflow/mlflow.db",
+            "--default-artifact-root", f"{home}/mlflow/artifacts", "--no-serve-artifacts",
+        ],
+        "airflow-api-server": [*airflow, "api-server", "--host", "127.0.0.1", "--port", str(embedded.airflow_port), "--workers", "1"],
+        "airflow-scheduler": [*airflow, "scheduler", "--skip-serve-logs"],
+        "airflow-dag-processor": [*airflow, "dag-processor"],
+        "airflow-triggerer": [*airflow, "triggerer", "--skip-serve-logs"],
+    }  # fmt: skip
+
+
+def _records(embedded: Embedded) -> dict[str, dict[str, float]]:
+    path = embedded.folder / "processes.json"
+    return files.read_json(path) if path.exists() else {}
+
+
+def _alive(record: dict[str, float]) -> psutil.Process | None:
+    try:
+        process = psutil.Process(int(record["pid"]))
+        same = abs(process.create_time() - record["created"]) < 0.01
+    except psutil.NoSuchProcess:
+        return None
+    return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+
+
+def up() -> Embedded:
+    """Start what does not run yet, wait until it answers, and return where it is."""
+    embedded = installation()
+    with files.lock(embedded.folder / "lock", wait=True):
+        records = _records(embedded)
+        missing = [name for name in _commands(embedded) if name not in records or not _alive(records[name])]
+        if missing:
+            _prepare(embedded)
+            for name in missing:
+                _start(embedded, name)
+    _await_all(embedded)
+    return embedded
+
+
+def _prepare(embedded: Embedded) -> None:
+    home = embedded.settings.home
+    for folder in (home / "airflow" / "logs", home / "mlflow" / "artifacts", embedded.folder / "logs"):
+        folder.mkdir(parents=True, exist_ok=True)
+    _write_secret(embedded.folder / "airflow-passwords.json", json.dumps({USER: embedded.password}))
+    _write_secret(
+        embedded.folder / "mlflow-auth.ini",
+        "[mlflow]\ndefault_permission = NO_PERMISSIONS\n"
+        f"database_uri = sqlite:///{home}/mlflow/auth.db\n"
+        f"admin_username = {USER}\nadmin_password = {embedded.password}\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
+    )
+    console.print("Preparing Airflow's database …")
+    done = subprocess.run(
+        [sys.executable, "-m", "airflow", "db", "migrate"],
+        env=embedded.environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise EvertuneError(f"`airflow db migrate` failed:\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
+    subprocess.run(
+        [sys.executable, "-m", "airflow", "pools", "set", "gpu", str(embedded.settings.gpus), "training jobs at once"],
+        env=embedded.environment(), capture_output=True, check=True,
+    )  # fmt: skip
+
+
+def _write_secret(path: Path, text: str) -> None:
+    files.write_text(path, text)
+    path.chmod(0o600)
+
+
+def _start(embedded: Embedded, name: str) -> None:
+    console.print(f"Starting {name} …")
+    log = embedded.folder / "logs" / f"{name}.log"
+    with log.open("ab") as stream:
+        child = subprocess.Popen(
+            _commands(embedded)[name], env=embedded.environment(), cwd=embedded.settings.home,
+            stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    records = _records(embedded)
+    records[name] = {"pid": child.pid, "created": psutil.Process(child.pid).create_time()}
+    files.write_json(embedded.folder / "processes.json", records)
+
+
+def _await_all(embedded: Embedded) -> None:
+    deadline = time.monotonic() + START_S
+    with console.status("Waiting until Airflow and MLflow answer …"):
+        while not (missing := _missing(embedded)) == "":
+            for name, record in _records(embedded).items():
+                if not _alive(record):
+                    raise EvertuneError(f"{name} ended while starting. Its log: {embedded.folder}/logs/{name}.log")
+            if time.monotonic() > deadline:
+                raise EvertuneError(f"{missing} does not answer after {START_S:.0f} s. Logs: {embedded.folder}/logs/")
+            time.sleep(0.5)
+
+
+def _missing(embedded: Embedded) -> str:
+    try:
+        health = httpx.get(f"{embedded.airflow_url}/api/v2/monitor/health", timeout=3).json()
+        for part in ("scheduler", "dag_processor"):
+            if (health.get(part) or {}).get("status") != "healthy":
+                return f"Airflow's {part}"
+    except (httpx.HTTPError, ValueError):
+        return "Airflow's API server"
+    try:
+        return "" if httpx.get(f"{embedded.mlflow_url}/health", timeout=3).status_code == httpx.codes.OK else "MLflow"
+    except httpx.HTTPError:
+        return "MLflow"
+
+
+def down() -> list[str]:
+    """End the processes that :func:`up` started and that still run; return their names."""
+    path = load().home / "embedded" / "installation.json"
+    if not path.exists():
+        return []
+    embedded = installation()
+    with files.lock(embedded.folder / "lock", wait=True):
+        running = {name: process for name, record in _records(embedded).items() if (process := _alive(record))}
+        families = {name: [process, *process.children(recursive=True)] for name, process in running.items()}
+        for process in running.values():
+            # The scheduler and the servers end their children on SIGINT; on SIGTERM some were left behind.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGINT)
+        _, left = psutil.wait_procs(list(running.values()), timeout=STOP_S)
+        _end([member for family in families.values() for member in family if member.is_running()])
+        (embedded.folder / "processes.json").unlink(missing_ok=True)
+    return list(running)
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    for how in (psutil.Process.terminate, psutil.Process.kill):
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                how(process)
+        _, processes = psutil.wait_procs(processes, timeout=5)
+
+
+def addresses(embedded: Embedded) -> list[tuple[str, str]]:
+    """What a person opens, and with which login."""
+    return [
+        ("Airflow", embedded.airflow_url),
+        ("MLflow", embedded.mlflow_url),
+        ("login of both", f"{USER} / {embedded.password}"),
+    ]
+
+
+def clean(home: Path) -> None:
+    """Remove everything made at run time; asks first where there are models."""
+    if (home / "ledger.db").exists() and sys.stdin.isatty():
+        answer = input(f"{home} holds models and their history. Remove all of it? [y/N] ")
+        if answer.strip().lower() != "y":
+            raise EvertuneError("Nothing was removed.")
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def main() -> int:
+    """`python -m scripts.embedded up|down|clean`."""
+    try:
+        match sys.argv[1:]:
+            case ["up"]:
+                for what, where in addresses(up()):
+                    print(f"{what:14} {where}")
+            case ["down"]:
+                ended = down()
+                print(f"ended: {', '.join(ended)}" if ended else "nothing of evertune's was running")
+            case ["clean"]:
+                clean(load().home)
+            case _:
+                print("usage: python -m scripts.embedded up|down|clean", file=sys.stderr)
+                return 2
+    except EvertuneError as fault:
+        console.print(f"[red]{fault}[/red]")
+        return fault.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Builds .venv from the hash-pinned locks: the one way in which evertune is installed from a clone.
+#
+#   scripts/setup.sh              does nothing where .venv is already what the locks say
+#   EVERTUNE_TORCH=cpu|cuda       which build of torch; by default cuda where nvidia-smi finds a GPU, else cpu
+#   PYTHON=/path/to/python        which interpreter; by default the first of python3.12, python3.11, python3 that fits
+#
+# The stamp is written last: a .venv without it was cut off in the middle and is built anew.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+fail() { printf 'evertune setup: %s\n' "$*" >&2; exit 1; }
+say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
+
+fits() { "$1" -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info[:2] <= (3, 12)))' >/dev/null 2>&1; }
+if [ -n "${PYTHON:-}" ]; then
+  fits "$PYTHON" || fail "PYTHON=$PYTHON is not Python 3.11 or 3.12."
+  python=$PYTHON
+else
+  python=
+  for name in python3 python3.12 python3.11; do
+    if command -v "$name" >/dev/null 2>&1 && fits "$name"; then python=$name; break; fi
+  done
+  [ -n "$python" ] || fail "Python 3.11 or 3.12 is needed and none was found. Install one, or say PYTHON=/path/to/it."
+fi
+"$python" -c 'import venv, ensurepip' 2>/dev/null || fail "$python has no venv module. On Debian and Ubuntu: apt install python3-venv."
+
+if [ -z "${EVERTUNE_TORCH:-}" ]; then
+  if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then EVERTUNE_TORCH=cuda; else EVERTUNE_TORCH=cpu; fi
+fi
+case "$EVERTUNE_TORCH" in cpu | cuda) ;; *) fail "EVERTUNE_TORCH is '$EVERTUNE_TORCH'; it must be cpu or cuda." ;; esac
+
+version=$("$python" -c 'import sys, platform; print("%d.%d-%s" % (*sys.version_info[:2], platform.machine()))')
+stamp=".venv/.evertune-$( { cat requirements.lock requirements-torch-*.lock pyproject.toml scripts/setup.sh; echo "$version $EVERTUNE_TORCH"; } | sha256sum | cut -c1-16)"
+[ -e "$stamp" ] && exit 0
+
+say "setting up .venv ($version, torch for $EVERTUNE_TORCH); the first time takes some minutes"
+if [ -d .venv ] && ! ls .venv/.evertune-* >/dev/null 2>&1; then rm -rf .venv; fi
+rm -f .venv/.evertune-*
+[ -x .venv/bin/python ] && [ "$(.venv/bin/python -c 'import sys, platform; print("%d.%d-%s" % (*sys.version_info[:2], platform.machine()))')" = "$version" ] || { rm -rf .venv; "$python" -m venv .venv; }
+pip=(.venv/bin/python -m pip --disable-pip-version-check --no-input)
+
+# --no-deps: the lock is the whole closure, and torch, which others name, comes in its own lock below.
+say "installing $(grep -c '==' requirements.lock) packages from requirements.lock"
+if command -v uv >/dev/null 2>&1 && uv pip install --quiet --python .venv/bin/python --require-hashes --no-deps -r requirements.lock; then :; else
+  "${pip[@]}" install --quiet --progress-bar off --require-hashes --no-deps -r requirements.lock
+fi
+
+torch_cpu() {
+  # A mirror or a folder of wheels that pip is configured with may have this build too, so the index is an extra one.
+  local from=(--quiet --no-deps --retries 1 --timeout 20 --extra-index-url "${EVERTUNE_TORCH_INDEX:-https://download.pytorch.org/whl/cpu}")
+  if [ "$version" = 3.11-x86_64 ]; then
+    "${pip[@]}" install "${from[@]}" --require-hashes -r requirements-torch-cpu.lock
+  else
+    say "note: the lock has no hash of torch's CPU build for $version; pip checks it against the hash in PyTorch's index"
+    "${pip[@]}" install "${from[@]}" "$(sed -n 's/ *\\$//; /^torch==/p' requirements-torch-cpu.lock)"
+  fi
+}
+if [ "$EVERTUNE_TORCH" = cpu ]; then
+  say "installing torch without CUDA"
+  if ! torch_cpu 2> .venv/torch-cpu.log; then
+    say "PyTorch's index of CPU builds cannot be reached (see .venv/torch-cpu.log): taking PyPI's build, which brings CUDA (some GB)"
+    EVERTUNE_TORCH=cuda
+  fi
+fi
+if [ "$EVERTUNE_TORCH" = cuda ]; then
+  say "installing torch with CUDA from requirements-torch-cuda.lock"
+  if command -v uv >/dev/null 2>&1 && uv pip install --quiet --python .venv/bin/python --require-hashes --no-deps -r requirements-torch-cuda.lock; then :; else
+    "${pip[@]}" install --quiet --progress-bar off --require-hashes --no-deps -r requirements-torch-cuda.lock
+  fi
+fi
+
+"${pip[@]}" install --quiet --no-deps --no-build-isolation --editable .
+"${pip[@]}" check >/dev/null || { "${pip[@]}" check || true; fail "the installed packages do not fit together."; }
+touch "$stamp"
+say "ready: .venv/bin/evertune --help"

@@ -1,0 +1,42 @@
+"""One spelling for texts that look the same, so that equal rows get equal hashes and a model sees one of them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+_SPACES = [*range(0x20), *range(0x7F, 0xA1), 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000]
+# Invisible: soft hyphen, zero-width space and no-break space, word joiner, direction marks. A text that differs in
+# these only is the same text, and one hidden inside an e-mail address would carry it past the redaction.
+_INVISIBLE = [0xAD, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF]
+_SURROGATES = range(0xD800, 0xE000)
+_TABLE: dict[int, str | None] = {
+    **dict.fromkeys(_SPACES, " "),
+    **dict.fromkeys(_INVISIBLE),
+    **dict.fromkeys(_SURROGATES, "\ufffd"),
+}
+_ODD = re.compile(
+    r"[\x00-\x1f\x7f-\xa0\xad\u1680\u180e\u2000-\u200b\u200e\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff\ud800-\udfff]"
+)
+# The joiners spell words in Persian, Hindi and others and build emoji; beside ASCII they only hide things.
+_JOINERS = re.compile(r"(?<=[\x00-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?=[\x00-\x7f])")
+
+
+def normalise(text: str) -> str:
+    """``text`` in Unicode NFC with every run of white space and control characters as one space, stripped.
+
+    Invisible characters are dropped; a lone surrogate, which no file can hold, becomes U+FFFD. Idempotent.
+    """
+    if _ODD.search(text):
+        text = text.translate(_TABLE)
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", _JOINERS.sub("", text))
+    if "  " in text:
+        text = " ".join(filter(None, text.split(" ")))
+    return text.strip(" ")
+
+
+def row_id(text: str) -> str:
+    """Hex SHA-256 of a text that is already redacted and normalised: the row's identity everywhere."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -55,6 +55,10 @@ class Settings(BaseModel):
         """Folder of the jobs, one a job key."""
         return self.home / "jobs"
 
+    def environment(self) -> dict[str, str]:
+        """The variables that give a subprocess these very settings."""
+        return {f"EVERTUNE_{name.upper()}": str(value) for name, value in self.model_dump().items()}
+
 
 def load(environment: Mapping[str, str] | None = None) -> Settings:
     """Settings of this process; ``environment`` stands in for :data:`os.environ` in tests."""

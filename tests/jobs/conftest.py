@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from evertune import settings as settings_module
+from evertune.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    return settings_module.load({"EVERTUNE_HOME": str(tmp_path)})

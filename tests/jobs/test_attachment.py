@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evertune import files, jobs
+from evertune.records import EvertuneError, StaleError, UnfitError, UnreachableError
+from evertune.settings import Settings
+
+MODULE = "job_of_the_tests"
+
+
+def attach(settings: Settings, payload: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+    seen: list[dict[str, Any]] = options.pop("seen", [])
+    return jobs.attach(settings, "job", MODULE, payload or {}, seen.append, poll_s=0.02, **options)
+
+
+def starts(settings: Settings) -> int:
+    return len((settings.jobs / "job" / "starts").read_text().split())
+
+
+def test_a_result_that_is_there_is_returned_and_nothing_started(settings: Settings) -> None:
+    seen: list[dict[str, Any]] = []
+    first = attach(settings, {"steps": 3, "step_s": 0.1}, seen=seen)
+    assert first["session"], "the worker must lead a session of its own"
+    assert {"step": 3} in seen
+    assert attach(settings, {"steps": 3, "step_s": 0.1}) == first
+    assert starts(settings) == 1
+
+
+@pytest.mark.parametrize("spoil", ["torn", "flipped", "no_json", "other_payload"])
+def test_a_result_that_cannot_be_believed_is_made_again(settings: Settings, spoil: str) -> None:
+    path = settings.jobs / "job" / "result.json"
+    attach(settings, {"steps": 1} if spoil == "other_payload" else {})
+    text = path.read_text()
+    changed = {"torn": text[: len(text) // 2], "flipped": text.replace("true", "false"), "no_json": "[]"}
+    path.write_text(changed.get(spoil, text))
+    assert attach(settings)["session"]
+    assert starts(settings) == 2
+    assert json.loads(path.read_text())["payload"] == files.hash_of({})
+
+
+@pytest.mark.parametrize(
+    ("fault", "raised", "started"),
+    [
+        ("UnfitError", UnfitError, 1),
+        ("OwnError", UnfitError, 1),
+        ("StaleError", StaleError, 1),
+        ("UnreachableError", UnreachableError, 2),
+        ("EvertuneError", EvertuneError, 2),
+        ("ValueError", EvertuneError, 2),
+    ],
+)
+def test_the_workers_fault_is_raised_again(
+    settings: Settings, fault: str, raised: type[EvertuneError], started: int
+) -> None:
+    with pytest.raises(EvertuneError, match="as the payload says") as caught:
+        attach(settings, {"fault": fault}, attempts=2)
+    assert type(caught.value) is raised
+    assert caught.value.exit_code == raised.exit_code
+    assert starts(settings) == started
+    (settings.jobs / "job" / "mended").touch()
+    assert attach(settings, {"fault": fault}), "an old fault must not stop a later retry"
+
+
+def test_a_crash_that_repeats_ends_with_the_logs_tail(settings: Settings) -> None:
+    with pytest.raises(EvertuneError, match=r"ended 2 times(?s:.)*the last words") as caught:
+        attach(settings, {"exit": 9}, attempts=2)
+    assert type(caught.value) is EvertuneError
+    assert starts(settings) == 2
+
+
+def test_a_worker_that_is_killed_is_started_again_and_resumes(settings: Settings) -> None:
+    assert attach(settings, {"steps": 4, "kill_at": 2})["first"] == 2
+    assert starts(settings) == 2
+
+
+def test_a_full_disk_is_said_in_words_and_not_tried_again(settings: Settings) -> None:
+    with pytest.raises(EvertuneError, match="No space left on the disk of"):
+        attach(settings, {"full_disk": True})
+    assert starts(settings) == 1
+
+
+def test_a_module_that_does_not_exist_fails_with_its_log(settings: Settings) -> None:
+    with pytest.raises(EvertuneError, match="No module named nowhere"):
+        jobs.attach(settings, "job", "nowhere", {}, lambda _: None, attempts=1, poll_s=0.02)
+
+
+def test_an_interpreter_that_does_not_exist_is_named(settings: Settings) -> None:
+    broken = settings.model_copy(update={"python": "/no/python"})
+    with pytest.raises(EvertuneError, match="EVERTUNE_PYTHON"):
+        attach(broken)
+    assert attach(settings), "the lock must be free again"
+
+
+@pytest.mark.parametrize("key", ["", ".", "..", "a/b", "../x", ".hidden", "a\0b"])
+def test_a_key_cannot_lead_out_of_the_folder(settings: Settings, key: str) -> None:
+    with pytest.raises(ValueError, match="no key of a job"):
+        jobs.attach(settings, key, MODULE, {}, lambda _: None)
+
+
+def test_a_cancelled_job_does_not_start_until_the_file_is_gone(settings: Settings) -> None:
+    jobs.cancel(settings, "job")
+    with pytest.raises(jobs.CancelledError, match="Delete"):
+        attach(settings)
+    folder = settings.jobs / "job"
+    assert not (folder / "starts").exists()
+    (folder / "cancel").unlink()
+    assert attach(settings)
+
+
+@pytest.mark.parametrize("deaf", [False, True], ids=["leaves by itself", "is ended"])
+def test_cancelling_ends_the_worker(settings: Settings, deaf: bool) -> None:
+    def cancel_at_two(progress: dict[str, Any]) -> None:
+        if progress.get("step") == 2:
+            jobs.cancel(settings, "job")
+
+    payload = {"steps": 1000, "step_s": 0.05, "deaf": deaf}
+    with pytest.raises(jobs.CancelledError):
+        jobs.attach(settings, "job", MODULE, payload, cancel_at_two, poll_s=0.02)
+    assert starts(settings) == 1
+    with files.lock(settings.jobs / "job" / "lock"):
+        pass  # free: nobody works any more
+
+
+def test_a_result_beats_a_cancel_that_came_too_late(settings: Settings) -> None:
+    first = attach(settings)
+    jobs.cancel(settings, "job")
+    assert attach(settings) == first
+
+
+def test_a_payload_with_a_gpu_takes_one_of_the_machines(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    two = settings.model_copy(update={"gpus": 2})
+    with files.lock(settings.home / "locks" / "gpu-0"):
+        done = attach(two, {"gpu": True})
+    assert (done["gpu"], done["devices"]) == (2, "7"), "GPU 0 was taken: the worker must have the second"
+    assert attach(settings, {})["gpu"] == 2
+
+
+def test_a_job_waits_for_a_gpu_and_says_so(settings: Settings) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def cancel(progress: dict[str, Any]) -> None:
+        seen.append(progress)
+        jobs.cancel(settings, "job")
+
+    with files.lock(settings.home / "locks" / "gpu-0"), pytest.raises(jobs.CancelledError):
+        jobs.attach(settings, "job", MODULE, {"gpu": True}, cancel, poll_s=0.02)
+    assert seen == [{"phase": "waiting for a GPU"}]
+    assert not (settings.jobs / "job" / "starts").exists()
+
+
+def test_a_gpu_on_a_machine_that_allows_none_is_refused(settings: Settings) -> None:
+    with pytest.raises(UnfitError, match="EVERTUNE_GPUS"):
+        attach(settings.model_copy(update={"gpus": 0}), {"gpu": True})
+
+
+def test_a_report_never_harms_the_work(tmp_path: Path) -> None:
+    jobs.report(tmp_path / "missing", {"step": 1})

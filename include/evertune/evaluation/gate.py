@@ -1,0 +1,154 @@
+"""The gate: may this challenger take the champion's place? A pure function of the paired answers and the policy.
+
+* **promote**: it is proven better in the primary metric (lower bound of the gain above 0), by at least the smallest
+  gain that matters as observed, and it is proven not to harm any guard metric beyond its margin.
+* **reject**: surely no gain that matters (upper bound below the smallest gain), or harm to a guard or a slice is shown.
+* **not enough evidence**: anything else, with how many more test rows would decide.
+* **unchanged**: it answers every test row exactly as the champion does.
+
+The proof gets stricter with every challenger to one champion, so that the chance of *ever* promoting a model that is
+no better stays below 1 − confidence: look k = 1, 2, 3 … spends 6 / (π² k²) of it, and these shares sum to 1. A
+promotion starts a new budget. Why these rules and no others: docs/decisions/0002-the-gate.md.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from evertune.evaluation import comparison, reasons
+from evertune.evaluation.paired import CHAMPION, Pairs
+from evertune.evaluation.reasons import Finding, Primary
+from evertune.project.options import Gate, Guard, Metric
+from evertune.records import Decision, Evaluation, UnfitError, Verdict
+
+POWER = 0.8
+"""Chance of a decision that "so many more rows would show it" means."""
+
+
+def spent(confidence: float, looks: int) -> float:
+    """Error probability for the next challenger, after ``looks`` were judged against the same champion."""
+    return (1 - confidence) * 6 / (math.pi * (looks + 1)) ** 2
+
+
+def judge(evaluation: Evaluation, pairs: Pairs, policy: Gate, looks: int) -> Verdict:
+    """Judge the challenger by its paired answers. ``looks``: challengers already judged against this champion.
+
+    Without a champion it is judged against the better baseline, by the primary metric alone: a baseline has no
+    quality that a guard could defend. Raises :class:`UnfitError` where the pairs are not those of the evaluation.
+    """
+    _check(evaluation, pairs, looks)
+    champion = pairs.opponents.get(CHAMPION)
+    if champion is not None and np.array_equal(champion, pairs.challenger):
+        return _unchanged(len(pairs))
+    primary = _primary(pairs, policy, looks)
+    findings = [] if champion is None else [*_guards(pairs, policy), *_slices(pairs, policy)]
+    decision = _decide(primary, findings, policy)
+    more_rows = _more_rows(primary, policy, looks) if decision is Decision.NOT_ENOUGH_EVIDENCE else None
+    return Verdict(
+        decision=decision,
+        reasons=(
+            reasons.figures(primary, pairs, policy, looks),
+            reasons.because(primary, policy, decision, more_rows),
+            *(finding.reason for finding in findings if finding.reason),
+        ),
+        gain=primary.gains.gain,
+        interval=(primary.lower, primary.upper),
+        opponent=primary.opponent,
+        alpha=primary.alpha,
+        more_rows=more_rows,
+        checks={
+            "gain is proven": primary.proven,
+            "gain is large enough": primary.gains.gain >= policy.smallest_gain,
+            "gain is not ruled out": primary.upper >= policy.smallest_gain,
+            **{finding.check: finding.passed for finding in findings},
+        },
+    )
+
+
+def _check(evaluation: Evaluation, pairs: Pairs, looks: int) -> None:
+    if looks < 0:
+        raise ValueError(f"looks is {looks}, which counts challengers: it cannot be negative")
+    if not pairs.opponents:
+        raise UnfitError(f"The pairs of {evaluation.run_key} hold no champion and no baseline. Judge again.")
+    if evaluation.challenger.rows != len(pairs) or (evaluation.champion is None) != (CHAMPION not in pairs.opponents):
+        raise UnfitError(
+            f"The pairs ({len(pairs)} rows, against {', '.join(pairs.opponents)}) are not those of the evaluation "
+            f"({evaluation.challenger.rows} rows). Run the judge step of {evaluation.run_key} again."
+        )
+
+
+def _unchanged(rows: int) -> Verdict:
+    return Verdict(
+        decision=Decision.UNCHANGED,
+        reasons=(f"It answers all {rows:,} test rows exactly as the champion does: there is nothing to promote.",),
+        gain=0.0,
+        interval=(0.0, 0.0),
+        opponent=CHAMPION,
+    )
+
+
+def _primary(pairs: Pairs, policy: Gate, looks: int) -> Primary:
+    metric, opponent = _opponent(pairs, policy.metric)
+    alpha = spent(policy.confidence, looks)
+    gains = comparison.contributions(metric, pairs, pairs.opponents[opponent])
+    lower, upper = comparison.bounds(gains, alpha, 1 - policy.confidence)
+    p = comparison.sign_flip(gains, counts=metric is Metric.ACCURACY)
+    # Test and bound agree but for rounding to whole rows; where they do not, the more careful one holds.
+    return Primary(metric, opponent, gains, lower if p <= alpha else min(lower, 0.0), upper, p, alpha)
+
+
+def _opponent(pairs: Pairs, metric: Metric) -> tuple[Metric, str]:
+    """The champion, else the better baseline, and the metric to compare in."""
+    if CHAMPION in pairs.opponents:
+        return metric, CHAMPION
+    if metric is Metric.CALIBRATION_ERROR:
+        metric = Metric.ACCURACY  # who always tells the classes' shares is perfectly calibrated and of no use
+    gain = {name: comparison.contributions(metric, pairs, there).gain for name, there in pairs.opponents.items()}
+    return metric, min(gain, key=lambda name: gain[name])
+
+
+def _guards(pairs: Pairs, policy: Gate) -> list[Finding]:
+    return [_guard(pairs, guard, 1 - policy.confidence) for guard in policy.guards]
+
+
+def _guard(pairs: Pairs, guard: Guard, alpha: float) -> Finding:
+    gains = comparison.contributions(guard.metric, pairs, pairs.opponents[CHAMPION])
+    return reasons.guard(guard, gains, *comparison.bounds(gains, alpha, alpha))
+
+
+def _slices(pairs: Pairs, policy: Gate) -> list[Finding]:
+    """Accuracy on each slice with enough rows. All slices together show false harm with at most 1 − confidence."""
+    margin = policy.slice_margin
+    if margin is None:
+        return []
+    parts = [(name, part) for name, part in pairs.slices() if part.sum() >= pairs.min_slice_rows]
+    alpha = (1 - policy.confidence) / max(len(parts), 1)
+    findings = []
+    for name, part in parts:
+        gains = comparison.contributions(Metric.ACCURACY, pairs, pairs.opponents[CHAMPION], part)
+        findings.append(reasons.slice_(name, gains, comparison.bounds(gains, alpha, alpha)[1], margin))
+    return findings
+
+
+def _decide(primary: Primary, findings: list[Finding], policy: Gate) -> Decision:
+    if primary.upper < policy.smallest_gain or any(finding.harmed for finding in findings):
+        return Decision.REJECT
+    if primary.proven and primary.gains.gain >= policy.smallest_gain and all(finding.passed for finding in findings):
+        return Decision.PROMOTE
+    return Decision.NOT_ENOUGH_EVIDENCE
+
+
+def _more_rows(primary: Primary, policy: Gate, looks: int) -> int | None:
+    """Test rows to add so that the next look shows the gain with 80% chance, were it truly what was observed.
+
+    An observed gain too small to matter is taken for the smallest that does. ``None`` where that is no gain at all,
+    or where the gain is proven and something else is missing.
+    """
+    gains, effect = primary.gains, max(primary.gains.gain, policy.smallest_gain)
+    if effect <= 0 or primary.proven:
+        return None
+    z = comparison.quantile(spent(policy.confidence, looks + 1)) + comparison.quantile(1 - POWER)
+    variance = max(gains.variance, 1 / gains.rows)
+    return max(math.ceil((z / effect) ** 2 * variance) - gains.rows, 1)

@@ -1,0 +1,131 @@
+"""What the gate found, and the sentences that tell it to a person: the numbers first, then what follows from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evertune.evaluation import metrics
+from evertune.evaluation.comparison import Contributions
+from evertune.evaluation.paired import CHAMPION, MAJORITY, UNTUNED, Pairs
+from evertune.project.options import Gate, Guard, Metric
+from evertune.records import Decision
+
+NAMES = {
+    Metric.ACCURACY: "accuracy",
+    Metric.F1: "macro F1",
+    Metric.PRECISION: "macro precision",
+    Metric.RECALL: "macro recall",
+    Metric.CALIBRATION_ERROR: "calibration error",
+    Metric.LOG_LOSS: "log loss",
+}
+OPPONENTS = {CHAMPION: "the champion", MAJORITY: "always the commonest class", UNTUNED: "the untuned base model"}
+
+
+@dataclass(frozen=True, eq=False)
+class Primary:
+    """The comparison in the primary metric."""
+
+    metric: Metric
+    opponent: str
+    """``champion``, or the baseline that stands in for it."""
+    gains: Contributions
+    lower: float
+    """The true gain is less with at most probability ``alpha``."""
+    upper: float
+    """The true gain is more with at most 1 − the policy's confidence."""
+    p: float
+    """Of the test of no gain, one-sided."""
+    alpha: float
+    """Error probability that this look may spend."""
+
+    @property
+    def proven(self) -> bool:
+        """Whether the challenger is better at all."""
+        return self.lower > 0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one guard or slice."""
+
+    check: str
+    passed: bool
+    harmed: bool
+    """Harm is shown. Neither passed nor harmed: there is too little evidence."""
+    reason: str = ""
+    """Empty where all is well."""
+
+
+def size(metric: Metric, difference: float) -> str:
+    """A difference without its sign: points of a share, a plain number for log loss."""
+    amount = abs(difference)
+    return f"{amount:.3f}" if metric is Metric.LOG_LOSS else f"{100 * amount:.1f} points"
+
+
+def signed(metric: Metric, difference: float) -> str:
+    """The same with its sign."""
+    return ("+" if difference >= 0 else "−") + size(metric, difference)
+
+
+def figures(primary: Primary, pairs: Pairs, policy: Gate, looks: int) -> str:
+    """Both models' values, the gain and its bounds."""
+    metric, opponent = primary.metric, pairs.opponents[primary.opponent]
+    ours, theirs = (_value(metric, pairs, answers) for answers in (pairs.challenger, opponent))
+    right, other_right = (answers.argmax(axis=1) == pairs.truth for answers in (pairs.challenger, opponent))
+    won, lost = int((right & ~other_right).sum()), int((other_right & ~right).sum())
+    at_least, at_most = signed(metric, primary.lower), signed(metric, primary.upper)
+    again = f" It is challenger {looks + 1} to the same opponent." if looks else ""
+    return (
+        f"{NAMES[metric].capitalize()} {ours} against {theirs} of {OPPONENTS[primary.opponent]}, on "
+        f"{len(pairs):,} test rows ({won:,} won, {lost:,} lost): a gain of {signed(metric, primary.gains.gain)}, "
+        f"at least {at_least} with {100 * (1 - primary.alpha):.4g}% confidence "
+        f"and at most {at_most} with {100 * policy.confidence:.4g}%.{again}"
+    )
+
+
+def _value(metric: Metric, pairs: Pairs, answers: NDArray[np.float32]) -> str:
+    value = float(metrics.value(metric, metrics.features(metric, pairs.truth, answers).sum(axis=0), len(pairs)))
+    return f"{value:.3f}" if metric is Metric.LOG_LOSS else f"{100 * value:.1f}%"
+
+
+def because(primary: Primary, policy: Gate, decision: Decision, more_rows: int | None) -> str:
+    """What follows from the primary metric alone."""
+    smallest, odds = size(primary.metric, policy.smallest_gain), f"p = {primary.p:.2g}, {primary.alpha:.2g} is allowed"
+    enough = primary.gains.gain >= policy.smallest_gain
+    if decision is Decision.PROMOTE:
+        return f"The gain is proven ({odds}) and large enough (at least {smallest})."
+    if primary.upper < policy.smallest_gain:
+        return f"A gain of {smallest}, the smallest that matters, is ruled out."
+    if primary.proven and enough:
+        return f"The gain is proven ({odds}), but it is not all that counts."
+    told = (
+        "That it is better at all is not proven" if not primary.proven else "It is better, but hardly enough to matter"
+    )
+    if more_rows is None:
+        return f"{told} ({odds})."
+    effect = size(primary.metric, max(primary.gains.gain, policy.smallest_gain))
+    return f"{told} ({odds}). If the true gain is {effect}, about {more_rows:,} more test rows would show it."
+
+
+def guard(guard: Guard, gains: Contributions, lower: float, upper: float) -> Finding:
+    """Non-inferiority: passed where a loss beyond the margin is ruled out, harmed where it is shown."""
+    name, margin, check = NAMES[guard.metric], size(guard.metric, guard.margin), f"guard {guard.metric.value}"
+    change = f"Guard: {name} {'worsens' if gains.gain < 0 else 'improves'} by {size(guard.metric, gains.gain)}"
+    if upper < -guard.margin:
+        return Finding(check, False, True, f"{change}, surely by more than the {margin} that are allowed.")
+    if lower < -guard.margin:
+        loss = size(guard.metric, lower)
+        return Finding(check, False, False, f"{change}; a loss of {loss} is not ruled out, and {margin} are allowed.")
+    return Finding(check, True, False)
+
+
+def slice_(name: str, gains: Contributions, upper: float, margin: float) -> Finding:
+    """A slice fails only where harm beyond the margin is shown."""
+    if upper >= -margin:
+        return Finding(f"slice {name}", True, False)
+    loss, allowed = size(Metric.ACCURACY, gains.gain), size(Metric.ACCURACY, margin)
+    reason = f"Slice {name} ({gains.rows:,} rows): accuracy falls by {loss}, surely by more than the {allowed} allowed."
+    return Finding(f"slice {name}", False, True, reason)

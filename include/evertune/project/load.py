@@ -1,0 +1,184 @@
+"""A YAML file becomes a :class:`Project`, or all its faults at once.
+
+The DAG processor loads every project file every 30 s: nothing heavier than pydantic and PyYAML is imported here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from evertune.project import document as yamltext
+from evertune.project.across import across
+from evertune.project.document import Document, UnreadableError, where
+from evertune.project.explain import nearest
+from evertune.project.faults import Fault, ProjectError, of_options, of_text, position
+from evertune.project.forms import is_local
+from evertune.project.options import Project
+from evertune.records import UnfitError
+from evertune.settings import Settings
+
+__all__ = ["Fault", "ProjectError", "find", "load", "load_all", "load_many"]
+
+SUFFIXES = (".yaml", ".yml")
+
+
+def load(path: Path) -> Project:
+    """The project of the file; raises :class:`ProjectError` with everything that is wrong with it.
+
+    Local addresses come out absolute, relative ones being meant from the file's folder.
+    """
+    path = path.absolute()
+    try:
+        document = yamltext.read(yamltext.decode(_bytes(path)))
+    except UnreadableError as fault:
+        raise ProjectError([of_text(path, fault.note)]) from fault
+    project, faults = _project(path, document)
+    faults.extend(of_text(path, note) for note in document.notes)
+    if project is None or faults:
+        raise ProjectError(sorted(faults))
+    return _with_absolute_paths(project, path.parent)
+
+
+def load_all(settings: Settings) -> tuple[dict[str, Project], list[Fault]]:
+    """The sound projects of the projects folder by slug, and the faults of the other files.
+
+    A file is not harmed by another's fault, but for two of one slug: none of these is loaded, because nobody can
+    tell which is meant.
+    """
+    if not settings.projects.is_dir():
+        message = "expected the folder of the project files; it is not there"
+        return {}, [Fault(settings.projects, 0, 0, "", message, "make it, or set EVERTUNE_PROJECTS to another")]
+    files, faults = load_many(_files(settings.projects))
+    return {project.slug: project for project in files.values()}, faults
+
+
+def load_many(paths: Iterable[Path]) -> tuple[dict[Path, Project], list[Fault]]:
+    """The sound projects by file, and all faults of all files, sorted by file and line."""
+    projects: dict[Path, Project] = {}
+    faults: list[Fault] = []
+    for path in paths:
+        try:
+            projects[path] = load(path)
+        except ProjectError as fault:
+            faults.extend(fault.faults)
+    by_slug: dict[str, list[Path]] = {}
+    for path, project in projects.items():
+        by_slug.setdefault(project.slug, []).append(path)
+    for slug, same in by_slug.items():
+        if len(same) > 1:
+            faults.extend(_same_slug(path, slug, [other for other in same if other != path]) for path in same)
+            for path in same:
+                del projects[path]
+    return projects, sorted(faults)
+
+
+def find(name_or_path: str, settings: Settings) -> Path:
+    """The file of a project: a path to a YAML file anywhere, or the slug of one in the projects folder.
+
+    The slug is what counts in the projects folder, not the file's name. Raises :class:`UnfitError` where there is none.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.suffix in SUFFIXES or len(path.parts) > 1:
+        if path.is_file():
+            return path.absolute()
+        raise UnfitError(f"There is no project file {path}. Give the path of a YAML file, or the name of a project.")
+    files = _files(settings.projects)
+    slugs = {file: _slug(file) for file in files}
+    same = [file for file, slug in slugs.items() if slug == name_or_path]
+    if len(same) > 1:
+        raise ProjectError([_same_slug(file, name_or_path, [o for o in same if o != file]) for file in same])
+    # A file that cannot be read far enough to know its slug is meant by its name, so that its faults are told.
+    unread = [file for file in files if slugs[file] is None and file.stem == name_or_path]
+    for file in (*same, *unread):
+        return file
+    known = sorted({slug for slug in slugs.values() if slug})
+    there = f"There are: {', '.join(known)}." if known else "There is none yet: `evertune init NAME` makes one."
+    hint = nearest(name_or_path, known)
+    raise UnfitError(
+        f"There is no project {name_or_path!r} in {settings.projects}. "
+        + (hint.capitalize() + " " if hint else "")
+        + there
+    )
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ProjectError([Fault(path, 0, 0, "", "expected a file; found something else (a folder, a pipe)")])
+        with path.open("rb") as stream:
+            return stream.read(yamltext.BYTES_LIMIT + 1)
+    except OSError as fault:
+        hint = "check the name and the permissions"
+        raise ProjectError([Fault(path, 0, 0, "", f"expected a readable file; {fault.strerror}", hint)]) from fault
+
+
+def _project(path: Path, document: Document) -> tuple[Project | None, list[Fault]]:
+    if not isinstance(document.value, dict):
+        found = "nothing" if document.value is None else f"a {_kind(document.value)}"
+        hint = "begin with schema_version: 1, or let `evertune init NAME` make a new file"
+        return None, [Fault(path, 1, 1, "", f"expected a project's options, one a line; found {found}", hint)]
+    try:
+        # Strict JSON is what the published schema describes: a text is no number, a number no text, true no 1.
+        return Project.model_validate_json(json.dumps(document.value), strict=True), []
+    except ValidationError as error:
+        return None, _all(path, document, error)
+
+
+def _all(path: Path, document: Document, error: ValidationError) -> list[Fault]:
+    faults = of_options(path, document, error)
+    told = {fault.where for fault in faults}
+    for place, given, message, known in across(document.value):
+        if where(place) not in told:
+            mark = position(document, place)
+            faults.append(Fault(path, mark.line, mark.column, where(place), message, nearest(str(given), known)))
+    return faults
+
+
+def _kind(value: object) -> str:
+    return {list: "list", str: "text", bool: "truth value"}.get(type(value), "number")
+
+
+def _slug(path: Path) -> str | None:
+    try:
+        value = yamltext.read(yamltext.decode(_bytes(path))).value
+    except (UnreadableError, ProjectError):
+        return None
+    slug = value.get("slug") if isinstance(value, dict) else None
+    return slug if isinstance(slug, str) else None
+
+
+def _same_slug(path: Path, slug: str, others: list[Path]) -> Fault:
+    try:
+        mark = yamltext.read(yamltext.decode(_bytes(path))).marks[("slug",)]
+    except (UnreadableError, ProjectError, KeyError):  # the file has changed since it was loaded
+        mark = yamltext.Mark(1, 1)
+    names = ", ".join(str(other) for other in others)
+    message = f"expected a slug that no other project has; {slug!r} is also that of {names}"
+    return Fault(path, mark.line, mark.column, "slug", message, "rename one of them, or take one out")
+
+
+def _with_absolute_paths(project: Project, folder: Path) -> Project:
+    sources = tuple(
+        source.model_copy(update={"uri": _absolute(source.uri, folder)}) if is_local(source.uri) else source
+        for source in project.data.sources
+    )
+    changes: dict[str, object] = {"data": project.data.model_copy(update={"sources": sources})}
+    if is_local(project.base.uri):
+        changes["base"] = project.base.model_copy(update={"uri": _absolute(project.base.uri, folder)})
+    return project.model_copy(update=changes)
+
+
+def _absolute(path: str, folder: Path) -> str:
+    return os.path.normpath(folder / Path(path).expanduser())

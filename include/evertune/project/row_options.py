@@ -1,0 +1,81 @@
+"""Options of a project's rows: what they must be like, and how they become a dataset."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from evertune.project.block import Options, Share
+from evertune.project.expectations import core_expectations
+from evertune.project.forms import unfit
+
+
+class Expectation(Options):
+    """One Great Expectations expectation, by its name in snake case."""
+
+    name: Annotated[str, Field(pattern=r"^expect_[a-z0-9_]+$")]
+    """Any core expectation, for example `expect_column_value_lengths_to_be_between`."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """Its arguments, as Great Expectations documents them. Columns are those of a snapshot: `text`, `label`, `id`,
+    `group`, and what `columns.keep` and the sources' `constants` name."""
+
+    @field_validator("name")
+    @classmethod
+    def _exists(cls, value: str) -> str:
+        known = core_expectations()
+        if known and value not in known:
+            raise unfit(f"expected one of Great Expectations' core expectations; found {value!r}", known)
+        return value
+
+
+class Validation(Options):
+    """What rows must be like. A bad row goes to quarantine; a bad column or too many bad rows stop the run."""
+
+    max_bad_share: Share = 0.05
+    """Largest share of rows that may go to quarantine."""
+    min_rows: Annotated[int, Field(ge=10)] = 100
+    """Fewest good rows to go on with."""
+    max_characters: Annotated[int, Field(ge=10, le=1_000_000)] = 10_000
+    """A longer text is quarantined."""
+    script: str | None = None
+    """Unicode script that most letters of a text should be of, such as `Latin`. Others are quarantined."""
+    outlier_deviations: Annotated[float, Field(gt=0)] | None = 8.0
+    """A text whose log-length lies further than this many robust standard deviations from the median is quarantined."""
+    expectations: tuple[Expectation, ...] = ()
+    """Further expectations. One on each value quarantines rows; one on a column's whole stops the run."""
+
+
+LARGEST_HELD_OUT = 0.95
+
+
+class Split(Options):
+    """Which rows are for what. A hash of the group decides, so a row never changes sides."""
+
+    test: Annotated[float, Field(gt=0.0, lt=0.9)] = 0.2
+    """Share of groups that are only ever judged on."""
+    validation: Annotated[float, Field(gt=0.0, lt=0.9)] = 0.1
+    """Share of groups for early stopping and calibration."""
+    salt: str = "evertune"
+    """Changes who is in the test set. Changing it makes old evaluations incomparable."""
+
+    @field_validator("validation")
+    @classmethod
+    def _leaves_some_to_train_on(cls, value: float, info: ValidationInfo) -> float:
+        if value + info.data.get("test", 0.0) > LARGEST_HELD_OUT:
+            raise unfit(
+                f"expected test and validation together at most {LARGEST_HELD_OUT}, so that rows are left to train on; "
+                f"found {value + info.data['test']:g}"
+            )
+        return value
+
+
+class Preparation(Options):
+    """From valid rows to a dataset."""
+
+    max_tokens: Annotated[int, Field(ge=8, le=8192)] = 128
+    """Longer texts are cut, and counted."""
+    near_duplicates: Annotated[float, Field(gt=0.0, le=1.0)] | None = 0.8
+    """Jaccard similarity of shingles from which two texts count as the same; none keeps near duplicates."""
+    split: Split = Split()
+    """Which rows are for what."""

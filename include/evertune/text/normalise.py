@@ -16,9 +16,6 @@ _TABLE: dict[int, str | None] = {
     **dict.fromkeys(_INVISIBLE),
     **dict.fromkeys(_SURROGATES, "\ufffd"),
 }
-_ODD = re.compile(
-    r"[\x00-\x1f\x7f-\xa0\xad\u1680\u180e\u2000-\u200b\u200e\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff\ud800-\udfff]"
-)
 # The joiners spell words in Persian, Hindi and others and build emoji; beside ASCII they only hide things.
 _JOINERS = re.compile(r"(?<=[\x00-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?=[\x00-\x7f])")
 
@@ -28,7 +25,7 @@ def normalise(text: str) -> str:
 
     Invisible characters are dropped; a lone surrogate, which no file can hold, becomes U+FFFD. Idempotent.
     """
-    if _ODD.search(text):
+    if not text.isprintable():  # everything in the table is unprintable to Python, and asking is cheap
         text = text.translate(_TABLE)
     if not text.isascii():
         text = unicodedata.normalize("NFC", _JOINERS.sub("", text))

@@ -47,12 +47,14 @@ def valid_cards(candidate: str, placeholder: str) -> str:
 
 def _card_from(candidate: str, groups: list[tuple[int, int]], first: int) -> int | None:
     digits, ends = "", []
+    start, end = groups[first]
+    if candidate[start] not in "23456" or end - start < 4:
+        return None  # no card starts so
     for last in range(first, len(groups)):
         digits += candidate[slice(*groups[last])]
         if len(digits) > 19:
             break
-        # All-equal digits pass Luhn where they are zeros; no card is numbered so.
-        if len(digits) >= 13 and digits[0] in "123456" and len(set(digits)) > 1 and luhn(digits):
+        if len(digits) >= 13 and luhn(digits):
             ends.append(last)
     return ends[-1] if ends else None
 

@@ -2,7 +2,7 @@
 
 Every expression has bounded repeats or starts where a run of its characters starts, so a hostile text of a megabyte
 costs about as much per byte as an honest one. Each finder first asks something cheap (is there an ``@``?), because
-most texts hold none of this.
+most texts hold none of this; those that look for numbers are only called for a text with a digit.
 """
 
 from __future__ import annotations
@@ -42,14 +42,11 @@ def email(text: str, placeholder: str) -> tuple[str, int]:
     return replace(_EMAIL, text, lambda _: placeholder)
 
 
-_DIGIT = re.compile(r"\d")
 _CARD = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,47}(?!\d)")
 
 
 def card(text: str, placeholder: str) -> tuple[str, int]:
     """Numbers of payment cards: 13 to 19 digits, in groups or not, with a right Luhn checksum."""
-    if not _DIGIT.search(text):
-        return text, 0
     return replace(_CARD, text, lambda match: valid_cards(match.group(), placeholder))
 
 
@@ -58,8 +55,6 @@ _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}
 
 def iban(text: str, placeholder: str) -> tuple[str, int]:
     """International bank account numbers: the country's length, a right checksum (ISO 13616, mod 97)."""
-    if not _DIGIT.search(text):
-        return text, 0
 
     def one(match: re.Match[str]) -> str:
         end = is_iban(match.group())
@@ -86,7 +81,7 @@ def ip(text: str, placeholder: str) -> tuple[str, int]:
 
 def _is_ipv6(text: str) -> bool:
     # Without a digit it is more likely a name of C++ or Ruby (`a::b`) than an address.
-    if text.count(":") < 2 or not _DIGIT.search(text):
+    if text.count(":") < 2 or not any(map(str.isdigit, text)):
         return False
     try:
         ipaddress.IPv6Address(text)
@@ -100,8 +95,6 @@ _PHONE = re.compile(r"(?<![^\W_])(?<![\d$€£¥][.,])(?:\+ ?)?\(?\d(?:[ .\-/()\
 
 def phone(text: str, placeholder: str) -> tuple[str, int]:
     """Telephone numbers of 8 to 15 digits; dates, years, amounts and decimals are left alone where it can be told."""
-    if not _DIGIT.search(text):
-        return text, 0
 
     def one(match: re.Match[str]) -> str:
         before = text[: match.start()].rstrip(" ")[-1:] if match.start() else ""
@@ -129,26 +122,35 @@ _ASSIGNED = re.compile(
     r"|(://[^\s/@:]{0,64}:)([^\s/@]{1,256})(?=@)",
     re.IGNORECASE,
 )
-_SIGNS = (
-    "pass", "pwd", "secret", "key", "token", "credential", "bearer", "basic", "://", "-----begin", "eyj", "akia",
-    "asia", "agpa", "aida", "aroa", "anpa", "anva", "abia", "acca", "gh", "glpat", "xox", "k_live_", "k_test_", "sk-",
-    "aiza", "hf_", "npm_", "pypi-", "dop_v1_",
-)  # fmt: skip
+_TOKEN_SIGNS = {
+    "_": ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "k_live_", "k_test_", "hf_", "npm_", "dop_v1_"),
+    "-": ("PRIVATE KEY", "glpat-", "xox", "sk-", "pypi-"),
+    "A": ("AKIA", "ASIA", "AGPA", "AIDA", "AROA", "ANPA", "ANVA", "ABIA", "ACCA", "AIza"),
+    "eyJ": ("eyJ",),
+}
+_NAME_SIGNS = ("passw", "passp", "passc", "pwd", "secret", "key", "token", "credential", "bearer ", "basic ", "://")
 
 
 def secret(text: str, placeholder: str) -> tuple[str, int]:
     """Keys and tokens of known services, private keys, bearer tokens, and what is assigned to ``password``."""
+    count = 0
+    if _has_token_sign(text):
+        text, count = replace(_TOKENS, text, lambda _: placeholder)
     lower = text.lower()
-    if not any(sign in lower for sign in _SIGNS):
-        return text, 0
+    for sign in _NAME_SIGNS:
+        if sign in lower:
+            text, more = replace(_ASSIGNED, text, lambda match: _assigned(match, placeholder))
+            return text, count + more
+    return text, count
 
-    def assigned(match: re.Match[str]) -> str:
-        name, value = next((match[i], match[i + 1]) for i in (1, 3, 5) if match[i] is not None)
-        return name + placeholder if not match[1] or _is_value(name, value) else match.group()
 
-    text, tokens = replace(_TOKENS, text, lambda _: placeholder)
-    text, values = replace(_ASSIGNED, text, assigned)
-    return text, tokens + values
+def _has_token_sign(text: str) -> bool:
+    return any(mark in text and any(sign in text for sign in signs) for mark, signs in _TOKEN_SIGNS.items())
+
+
+def _assigned(match: re.Match[str], placeholder: str) -> str:
+    name, value = next((match[at], match[at + 1]) for at in (1, 3, 5) if match[at] is not None)
+    return name + placeholder if not match[1] or _is_value(name, value) else match.group()
 
 
 def _is_value(name: str, value: str) -> bool:
@@ -168,3 +170,6 @@ FINDERS: dict[str, Callable[[str, str], tuple[str, int]]] = {
     "phone": phone,
 }
 """In the order in which they run: what carries a checksum or a mark goes before what is only digits."""
+
+NEED_A_DIGIT = frozenset({"iban", "card", "ip", "phone"})
+"""Finders that find nothing in a text without a digit."""

@@ -21,6 +21,7 @@ Finder = Callable[[str, str], tuple[str, int]]
 _PASSES = 12
 """A text that still changes after so many passes was built to; it is then dropped whole, so time stays linear."""
 _WHOLE = "redacted"
+_DIGIT = re.compile(r"\d")
 
 
 class Redactor:
@@ -32,35 +33,46 @@ class Redactor:
         The project's own patterns come first: what they claim is theirs. Raises :class:`UnfitError` for an unknown
         name or an expression that does not compile.
         """
-        self._finders: list[tuple[str, Finder]] = [(name, _custom(name, custom[name])) for name in custom]
+        own = [(name, _custom(name, custom[name])) for name in custom]
         for name in patterns:
             if name not in built_in.FINDERS:
                 known = ", ".join(built_in.FINDERS)
                 raise UnfitError(f"There is no redaction pattern {name!r}. There are: {known}.")
-        self._finders += [(name, finder) for name, finder in built_in.FINDERS.items() if name in patterns]
-        names = [*custom, *built_in.FINDERS, _WHOLE]
-        self._placeholder = re.compile("(<(?:" + "|".join(map(re.escape, names)) + ")>)")
+        chosen = [(name, finder) for name, finder in built_in.FINDERS.items() if name in patterns]
+        self._finders = own + chosen
+        self._without_digits = own + [(name, find) for name, find in chosen if name not in built_in.NEED_A_DIGIT]
+        names = "|".join(map(re.escape, [*custom, *built_in.FINDERS, _WHOLE]))
+        self._placeholder = re.compile(f"(<(?:{names})>)")
 
     def redact(self, text: str) -> tuple[str, dict[str, int]]:
         """``text`` without what the patterns find, and how often each found something. Idempotent."""
         found: Counter[str] = Counter()
+        finders = self._finders if _DIGIT.search(text) else self._without_digits
         for _ in range(_PASSES):
-            changed = self._pass(text, found)
+            changed = self._pass(text, finders, found)
             if changed == text:
-                return text, dict(found)
+                return text, found
             text = changed
         return f"<{_WHOLE}>", {_WHOLE: 1}
 
-    def _pass(self, text: str, found: Counter[str]) -> str:
-        for name, finder in self._finders:
-            pieces = self._placeholder.split(text) if "<" in text else [text]
-            for at in range(0, len(pieces), 2):
-                if pieces[at]:
-                    pieces[at], n = finder(pieces[at], f"<{name}>")
-                    if n:
-                        found[name] += n
-            text = "".join(pieces)
+    def _pass(self, text: str, finders: list[tuple[str, Finder]], found: Counter[str]) -> str:
+        for name, find in finders:
+            if "<" not in text:
+                text, n = find(text, f"<{name}>")
+            else:
+                text, n = self._between_placeholders(text, find, f"<{name}>")
+            if n:
+                found[name] += n
         return text
+
+    def _between_placeholders(self, text: str, find: Finder, placeholder: str) -> tuple[str, int]:
+        pieces = self._placeholder.split(text)
+        count = 0
+        for at in range(0, len(pieces), 2):
+            if pieces[at]:
+                pieces[at], n = find(pieces[at], placeholder)
+                count += n
+        return "".join(pieces), count
 
 
 def clean(text: str, redactor: Redactor) -> tuple[str, dict[str, int]]:
@@ -73,11 +85,12 @@ def clean(text: str, redactor: Redactor) -> tuple[str, dict[str, int]]:
     text = normalise(text)
     for _ in range(_PASSES):
         redacted, counts = redactor.redact(text)
+        if not counts:
+            return text, found
         found.update(counts)
-        mended = normalise(redacted)
-        if mended == redacted:
-            return mended, dict(found)
-        text = mended
+        text = normalise(redacted)
+        if text == redacted:
+            return text, found
     return f"<{_WHOLE}>", {_WHOLE: 1}
 
 

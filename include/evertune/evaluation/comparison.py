@@ -101,11 +101,11 @@ def bounds(gains: Contributions, alpha_low: float, alpha_high: float) -> tuple[f
 
 
 def _bound(gains: Contributions, alpha: float, *, low: bool) -> float:
-    # The δ at which (gain − δ)² = z² · (Σ(contribution − δ·weight)² + one pseudo-group): a quadratic in δ. The
-    # pseudo-group gives z²/n instead of 0 where the models differ on no row, as Wilson's and Tango's intervals do.
+    # The δ at which (gain − δ)² = z² · (Σ(contribution − δ·weight)² + z² pseudo-rows): a quadratic in δ. The
+    # pseudo-rows give z²/n instead of 0 where the models differ on no row, as Wilson's and Tango's intervals do.
     z2 = quantile(alpha) ** 2
     square = float((gains.weights**2).sum())
-    pseudo = z2 * square / len(gains.weights)
+    pseudo = z2 / gains.rows**2
     a = 1 - z2 * square
     b = gains.gain - z2 * float((gains.each * gains.weights).sum())
     c = gains.gain**2 - z2 * (float((gains.each**2).sum()) + pseudo)

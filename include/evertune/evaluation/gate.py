@@ -1,6 +1,6 @@
 """The gate: may this challenger take the champion's place? A pure function of the paired answers and the policy.
 
-* **promote**: it is proven better in the primary metric (lower bound of the gain above 0), by at least the smallest
+* **promote**: it is proven better in the primary metric (exact test of no gain), by at least the smallest
   gain that matters as observed, and it is proven not to harm any guard metric beyond its margin.
 * **reject**: surely no gain that matters (upper bound below the smallest gain), or harm to a guard or a slice is shown.
 * **not enough evidence**: anything else, with how many more test rows would decide.
@@ -95,8 +95,9 @@ def _primary(pairs: Pairs, policy: Gate, looks: int) -> Primary:
     gains = comparison.contributions(metric, pairs, pairs.opponents[opponent])
     lower, upper = comparison.bounds(gains, alpha, 1 - policy.confidence)
     p = comparison.sign_flip(gains, counts=metric is Metric.ACCURACY)
-    # Test and bound agree but for rounding to whole rows; where they do not, the more careful one holds.
-    return Primary(metric, opponent, gains, lower if p <= alpha else min(lower, 0.0), upper, p, alpha)
+    # The test decides. The bound agrees with it but for whole rows, and is moved to 0 where it would not.
+    lower = max(lower, 0.0) if p <= alpha else min(lower, 0.0)
+    return Primary(metric, opponent, gains, lower, upper, p, alpha)
 
 
 def _opponent(pairs: Pairs, metric: Metric) -> tuple[Metric, str]:

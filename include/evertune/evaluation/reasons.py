@@ -44,7 +44,7 @@ class Primary:
     @property
     def proven(self) -> bool:
         """Whether the challenger is better at all."""
-        return self.lower > 0
+        return self.p <= self.alpha
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def figures(primary: Primary, pairs: Pairs, policy: Gate, looks: int) -> str:
     at_least, at_most = signed(metric, primary.lower), signed(metric, primary.upper)
     again = f" It is challenger {looks + 1} to the same opponent." if looks else ""
     return (
-        f"{NAMES[metric].capitalize()} {ours} against {theirs} of {OPPONENTS[primary.opponent]}, on "
+        f"{NAMES[metric][0].upper()}{NAMES[metric][1:]} {ours} against {theirs} of {OPPONENTS[primary.opponent]}, on "
         f"{len(pairs):,} test rows ({won:,} won, {lost:,} lost): a gain of {signed(metric, primary.gains.gain)}, "
         f"at least {at_least} with {100 * (1 - primary.alpha):.4g}% confidence "
         f"and at most {at_most} with {100 * policy.confidence:.4g}%.{again}"
@@ -107,7 +107,12 @@ def because(primary: Primary, policy: Gate, decision: Decision, more_rows: int |
     if more_rows is None:
         return f"{told} ({odds})."
     effect = size(primary.metric, max(primary.gains.gain, policy.smallest_gain))
-    return f"{told} ({odds}). If the true gain is {effect}, about {more_rows:,} more test rows would show it."
+    return f"{told} ({odds}). If the true gain is {effect}, about {_round(more_rows):,} more test rows would show it."
+
+
+def _round(rows: int) -> int:
+    # Two digits: more would claim a certainty that an estimate from one test set does not have.
+    return round(rows, 2 - len(str(rows)))
 
 
 def guard(guard: Guard, gains: Contributions, lower: float, upper: float) -> Finding:

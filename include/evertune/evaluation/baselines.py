@@ -1,0 +1,88 @@
+"""What a model must beat before it may be the first: answers that need no training.
+
+``majority`` always tells the classes' shares in training, so its answer is the commonest class. ``untuned`` is the
+base model's nearest-label guess: the class whose training rows lie nearest, on average, in the untouched embeddings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+TOKENS_PER_BATCH = 4096
+TRAINING_ROWS = 1000
+"""Rows that the class means are made of, all classes together: more hardly move a mean, and embedding costs time."""
+ROWS_PER_CLASS = 20
+"""Where there are many classes, at least so many of each."""
+SHARPNESS = 20.0
+"""Cosine similarities times this are the logits, as in sentence-transformers' ranking loss."""
+
+Floats = NDArray[np.float32]
+
+
+def majority(train: NDArray[np.integer], classes: int, rows: int) -> Floats:
+    """The classes' shares among the training labels, the same for each of ``rows`` rows: ``[rows, classes]``."""
+    shares = np.bincount(train, minlength=classes) / max(len(train), 1)
+    return np.tile(shares.astype(np.float32), (rows, 1))
+
+
+def pick(train: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
+    """Rows for the class means: the first of each class, so that the pick is always the same."""
+    each = max(TRAINING_ROWS // classes, ROWS_PER_CLASS)
+    return np.sort(np.concatenate([np.flatnonzero(train == c)[:each] for c in range(classes)]))
+
+
+def nearest_label(rows: Floats, train: Floats, labels: NDArray[np.integer], classes: int) -> Floats:
+    """Probabilities ``[rows, classes]`` from the cosine to each class's mean of training embeddings.
+
+    A class without training rows is never answered.
+    """
+    means = np.stack([train[labels == c].mean(axis=0) if (labels == c).any() else 0 * train[0] for c in range(classes)])
+    logits = SHARPNESS * _unit(rows) @ _unit(means).T
+    logits[:, ~np.isin(np.arange(classes), labels)] = -np.inf
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float32)
+
+
+def _unit(rows: Floats) -> Floats:
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def embeddings(base: Path, ids: Sequence[NDArray[np.int32]]) -> Floats:
+    """Mean of the base model's last hidden states over each row's tokens: ``[rows, width]``, in 32 bits.
+
+    ``base`` is a verified folder with safetensors, ``ids`` are made by its own tokenizer.
+    """
+    import torch
+    import transformers
+
+    model = transformers.AutoModel.from_pretrained(
+        base, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+    ).eval()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model.to(device)
+    found: Floats = np.zeros((len(ids), model.config.hidden_size), np.float32)
+    with torch.inference_mode():
+        for batch in batches([len(row) for row in ids]):
+            longest = max(len(ids[i]) for i in batch)
+            tokens, mask = np.zeros((2, len(batch), longest), np.int64)
+            for line, i in enumerate(batch):
+                tokens[line, : len(ids[i])], mask[line, : len(ids[i])] = ids[i], 1
+            there = torch.from_numpy(mask).to(device)
+            hidden = model(input_ids=torch.from_numpy(tokens).to(device), attention_mask=there).last_hidden_state
+            mean = (hidden * there[:, :, None]).sum(dim=1) / there.sum(dim=1, keepdim=True)
+            found[batch] = mean.float().cpu().numpy()
+    return found
+
+
+def batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Row numbers in batches of near-equal length, each of at most :data:`TOKENS_PER_BATCH` tokens with padding."""
+    found: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)):
+        if not found or (len(found[-1]) + 1) * lengths[i] > TOKENS_PER_BATCH:
+            found.append([])
+        found[-1].append(i)
+    return found

@@ -1,0 +1,195 @@
+"""Measure a candidate on the frozen test rows, in pairs with the champion and against answers that need no training.
+
+The folder that comes out is sealed: the paired answers (what the gate judges by), the evaluation as JSON, and
+pictures. Run again on the same inputs, it holds the same numbers, but for the latency.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evertune import files
+from evertune.evaluation import baselines, metrics, paired, pictures
+from evertune.evaluation.paired import CHAMPION, MAJORITY, UNTUNED, Pairs, Probabilities
+from evertune.project import Project
+from evertune.records import Evaluation, Slice, UnfitError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LATENCY_ROWS = 50
+WARM_UP_ROWS = 5
+NOTHING = "(none)"
+"""Slice value of rows whose column is empty."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Split:
+    """One split of the dataset, as far as evaluating needs it."""
+
+    table: pa.Table
+    truth: NDArray[np.int64]
+    ids: list[NDArray[np.int32]]
+
+
+def evaluate(  # noqa: PLR0917  the contract between the rooms: callers name them
+    project: Project,
+    run_key: str,
+    dataset: Path,
+    challenger: Path,
+    champion: Path | None,
+    champion_generation: int,
+    base: Path,
+    out: Path,
+) -> Evaluation:
+    """Score ``challenger`` and ``champion`` (bundles) on the test rows of ``dataset`` and write the folder ``out``.
+
+    ``base`` is the untuned model's folder. Raises :class:`UnfitError` where the test split is empty, a slice column is
+    missing or a bundle knows none of the classes, and :class:`files.CorruptError` where a folder is not whole.
+    """
+    version = files.verify(dataset)
+    labels: tuple[str, ...] = tuple(files.read_json(dataset / "labels.json"))
+    train, test = _read(dataset, "train"), _read(dataset, "test")
+    if not len(test.truth):
+        raise UnfitError("The dataset has no test rows. Raise preparation.split.test, or draw more data.")
+    columns = _slice_columns(project, test, labels)
+    answers, latency = _answers(challenger, labels, test, timed=True)
+    opponents = {} if champion is None else {CHAMPION: _answers(champion, labels, test)[0]}
+    opponents[MAJORITY] = baselines.majority(train.truth, len(labels), len(test.truth))
+    opponents[UNTUNED] = _untuned(base, train, test, len(labels))
+    pairs = Pairs(
+        row_ids=test.table["row_id"].to_pylist(),
+        labels=labels,
+        truth=test.truth,
+        challenger=answers,
+        opponents=opponents,
+        groups=paired.number_groups(test.table["group"].to_pylist()),
+        columns=columns,
+        min_slice_rows=project.evaluation.min_slice_rows,
+    )
+    facts = {
+        "run_key": run_key,
+        "dataset_version": version,
+        "champion_generation": champion_generation,
+        "latency_ms": latency,
+        "model_bytes": sum(file.stat().st_size for file in challenger.rglob("*") if file.is_file()),
+        "pairs": str(out / "pairs.parquet"),
+    }
+    return _write(scored(pairs, facts), pairs, out)
+
+
+def scored(pairs: Pairs, facts: dict[str, Any]) -> Evaluation:
+    """The evaluation that the paired answers make; ``facts`` are the fields that do not come from them."""
+    champion = pairs.opponents.get(CHAMPION)
+    return Evaluation(
+        challenger=metrics.score(pairs.labels, pairs.truth, pairs.challenger),
+        champion=None if champion is None else metrics.score(pairs.labels, pairs.truth, champion),
+        baselines={
+            name: metrics.score(pairs.labels, pairs.truth, answers)
+            for name, answers in pairs.opponents.items()
+            if name != CHAMPION
+        },
+        slices=tuple(_slice(pairs, name, part) for name, part in pairs.slices()),
+        **facts,
+    )
+
+
+def _slice(pairs: Pairs, name: str, part: NDArray[np.bool_]) -> Slice:
+    champion = pairs.opponents.get(CHAMPION)
+    return Slice(
+        name=name,
+        rows=int(part.sum()),
+        challenger=metrics.score(pairs.labels, pairs.truth[part], pairs.challenger[part]),
+        champion=None if champion is None else metrics.score(pairs.labels, pairs.truth[part], champion[part]),
+    )
+
+
+def _write(evaluation: Evaluation, pairs: Pairs, out: Path) -> Evaluation:
+    with files.new_folder(out) as folder:
+        paired.write(pairs, folder / "pairs.parquet")
+        files.write_json(folder / "evaluation.json", evaluation.model_dump(mode="json"))
+        champion = evaluation.champion.confusion if evaluation.champion else None
+        pictures.confusion(pairs.labels, evaluation.challenger.confusion, champion, folder / "confusion.png")
+        pictures.slices(evaluation, folder / "slices.png", pairs.min_slice_rows)
+    return evaluation
+
+
+def _read(dataset: Path, split: str) -> _Split:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(dataset / f"{split}.parquet")
+    flat = np.load(dataset / f"{split}.ids.npy", mmap_mode="r", allow_pickle=False)
+    ends = np.load(dataset / f"{split}.offsets.npy", allow_pickle=False)
+    ids = [np.asarray(flat[start:end]) for start, end in itertools.pairwise(ends.tolist())]
+    return _Split(table, table["label_index"].to_numpy().astype(np.int64), ids)
+
+
+def _answers(
+    bundle: Path, labels: Sequence[str], test: _Split, *, timed: bool = False
+) -> tuple[Probabilities, dict[str, float]]:
+    from evertune.models import classifier
+
+    model = classifier.load(bundle)
+    texts: list[str] = test.table["text"].to_pylist()
+    answers = align(model.probabilities(texts), model.labels, labels)
+    if not timed:
+        return answers, {}
+    picked = [texts[i] for i in np.linspace(0, len(texts) - 1, min(LATENCY_ROWS, len(texts)), dtype=int)]
+    for text in picked[:WARM_UP_ROWS]:
+        model.probabilities([text])
+    seconds = []
+    for text in picked:
+        start = time.perf_counter()
+        model.probabilities([text])
+        seconds.append(time.perf_counter() - start)
+    return answers, {f"p{q}": 1000 * float(np.percentile(seconds, q)) for q in (50, 95)}
+
+
+def align(probabilities: NDArray[np.floating], known: Sequence[str], labels: Sequence[str]) -> Probabilities:
+    """A model's probabilities in the order of the dataset's labels: ``[rows, len(labels)]``.
+
+    A champion may be older than a class, which it then never answers, or know one that no row has any more, which is
+    left out: its next best answer counts, in its favour.
+    """
+    if not set(known) & set(labels):
+        raise UnfitError(
+            f"The model knows none of the dataset's classes: it answers {', '.join(sorted(known)[:5])}, the rows have "
+            f"{', '.join(sorted(labels)[:5])}. Was the label rule changed? Then start a project with another slug."
+        )
+    found = np.zeros((len(probabilities), len(labels)), np.float32)
+    place = {label: i for i, label in enumerate(known)}
+    for i, label in enumerate(labels):
+        if label in place:
+            found[:, i] = probabilities[:, place[label]]
+    return found
+
+
+def _untuned(base: Path, train: _Split, test: _Split, classes: int) -> Probabilities:
+    picked = baselines.pick(train.truth, classes)
+    rows = baselines.embeddings(base, [*test.ids, *(train.ids[i] for i in picked)])
+    return baselines.nearest_label(rows[: len(test.ids)], rows[len(test.ids) :], train.truth[picked], classes)
+
+
+def _slice_columns(project: Project, test: _Split, labels: Sequence[str]) -> dict[str, Sequence[str]]:
+    missing = [name for name in project.evaluation.slices if name not in test.table.column_names]
+    if missing:
+        raise UnfitError(
+            f"evaluation.slices names {', '.join(missing)}, which the dataset does not have. Name the column in "
+            "data.columns.keep or in a source's constants."
+        )
+    lengths = test.table["tokens"].to_numpy()
+    short, long = np.quantile(lengths, [1 / 3, 2 / 3])
+    named = {
+        "length": np.where(lengths <= short, "short", np.where(lengths <= long, "medium", "long")).tolist(),
+        "class": [labels[i] for i in test.truth],
+    }
+    kept = {name: test.table[name].cast("string").to_pylist() for name in project.evaluation.slices}
+    return {**{name: [v or NOTHING for v in values] for name, values in kept.items()}, **named}

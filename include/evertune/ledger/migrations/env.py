@@ -1,0 +1,37 @@
+"""What Alembic runs: the migrations, on the connection (and in the transaction) that ``engine.upgrade`` hands over.
+
+``alembic revision --autogenerate`` has none to hand over; then the ledger of the environment is compared.
+"""
+
+from alembic import context
+from sqlalchemy import Connection
+
+from evertune import settings
+from evertune.ledger.engine import VERSION_TABLE, connect
+from evertune.ledger.tables import Table
+
+
+def migrate(connection: Connection) -> None:
+    """Run what is to be run on this connection."""
+    context.configure(
+        connection=connection,
+        target_metadata=Table.metadata,
+        version_table=VERSION_TABLE,
+        render_as_batch=True,  # SQLite cannot alter a column, so a table is copied
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def main() -> None:
+    """Find the connection."""
+    handed = context.config.attributes.get("connection")
+    if handed is not None:
+        migrate(handed)
+        return
+    with connect(settings.load().database_url).begin() as connection:
+        migrate(connection)
+
+
+if __name__ == "env_py":  # the name under which Alembic runs this file; an ordinary import does nothing
+    main()

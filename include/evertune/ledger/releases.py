@@ -1,0 +1,45 @@
+"""Which release answers. Read here by everybody; written by ``evertune.releases.promote`` alone."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from evertune.ledger.engine import reading
+from evertune.ledger.tables import ReleaseRow
+from evertune.records import Release
+
+
+def current(engine: Engine, project: str) -> Release | None:
+    """The newest generation: the one that answers."""
+    with reading(engine) as session:
+        row = newest(session, project)
+        return as_release(row) if row else None
+
+
+def history(engine: Engine, project: str) -> list[Release]:
+    """All generations, newest first."""
+    query = select(ReleaseRow).where(ReleaseRow.project == project).order_by(ReleaseRow.generation.desc())
+    with reading(engine) as session:
+        return [as_release(row) for row in session.scalars(query)]
+
+
+def newest(session: Session, project: str) -> ReleaseRow | None:
+    """The row of the release that answers, within the caller's transaction."""
+    query = select(ReleaseRow).where(ReleaseRow.project == project).order_by(ReleaseRow.generation.desc()).limit(1)
+    return session.scalar(query)
+
+
+def as_release(row: ReleaseRow) -> Release:
+    """The row as the record that travels."""
+    return Release(
+        project=row.project,
+        generation=row.generation,
+        model_version=row.model_version,
+        digest=row.digest,
+        run_key=row.run_key,
+        kind=row.kind,
+        approved_by=row.approved_by,
+        traffic_share=row.traffic_share,
+        created=row.created,
+    )

@@ -1,0 +1,202 @@
+"""The ledger's tables. ``migrations/`` makes them; a test holds the two together on both databases.
+
+Times are UTC and come from the database's clock (:func:`evertune.ledger.engine.clock`). JSON is stored as canonical
+text, because the audit chain hashes the very characters that are stored.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import DateTime, Dialect, ForeignKey, Index, MetaData, Text, UniqueConstraint, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from evertune.files import canonical
+
+
+def printable(words: str) -> str:
+    """``words`` without what a database refuses in text: NUL characters and lone surrogates."""
+    return words.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+class Utc(TypeDecorator[datetime]):
+    """An aware time in UTC. SQLite has no zones, so the zone is dropped on the way in and put back on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To the database."""
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """From the database."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON value as canonical text. NaN and infinity are refused: they are not JSON."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: object, dialect: Dialect) -> str | None:  # noqa: ARG002 - the base class says
+        """To the database."""
+        return None if value is None else canonical(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002 - the base class says
+        """From the database."""
+        return None if value is None else json.loads(value)
+
+
+class Table(DeclarativeBase):
+    """Base of the tables. Constraints have names of their own, so that a later migration can drop them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: Utc, dict[str, Any]: Json, list[str]: Json, str: Text}
+
+
+class RunRow(Table):
+    """A pass of the loop. Only ``runs.py`` and ``promote.py`` write here."""
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        Index(
+            "uq_runs_active",
+            "project",
+            unique=True,
+            sqlite_where=text("status = 'active'"),
+            postgresql_where=text("status = 'active'"),
+        ),
+        Index(None, "project", "id"),
+        Index(None, "project", "plan_hash"),
+        Index(None, "project", "champion"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(unique=True)
+    project: Mapped[str]
+    owner: Mapped[str]
+    token: Mapped[int]
+    status: Mapped[str]
+    champion: Mapped[int]
+    plan_hash: Mapped[str | None]
+    reasons: Mapped[list[str]]
+    created: Mapped[datetime]
+    lease_s: Mapped[int]
+    """Seconds by which each commit of the owner moves ``lease_until`` on."""
+    lease_until: Mapped[datetime]
+    ended: Mapped[datetime | None]
+    decision: Mapped[str | None]
+    outcome: Mapped[dict[str, Any] | None]
+    generation: Mapped[int | None]
+    """The release that the run's candidate became."""
+    message: Mapped[str | None]
+    """Why it failed or was refused. Here and not in the audit chain, because it may quote data and must be erasable."""
+
+
+class TriggerRow(Table):
+    """A request to retrain: pending, then absorbed by a run, then closed by its verdict. Only ``triggers.py`` inserts.
+
+    A run that fails gives its triggers back, so none is lost; ``runs`` counts how often one was absorbed.
+    """
+
+    __tablename__ = "triggers"
+    __table_args__ = (
+        UniqueConstraint("project", "key"),
+        Index(
+            "ix_triggers_pending",
+            "project",
+            "id",
+            sqlite_where=text("run_key IS NULL AND closed IS NULL"),
+            postgresql_where=text("run_key IS NULL AND closed IS NULL"),
+        ),
+        Index(None, "run_key"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project: Mapped[str]
+    cause: Mapped[str]
+    key: Mapped[str]
+    reason: Mapped[str]
+    generation: Mapped[int | None]
+    created: Mapped[datetime]
+    runs: Mapped[int]
+    run_key: Mapped[str | None] = mapped_column(ForeignKey("runs.key"))
+    closed: Mapped[datetime | None]
+    answer: Mapped[str | None]
+    """``verdict``, or ``unanswered``: the release that it accused no longer answered."""
+
+
+class StepRow(Table):
+    """What a step of a run gave: inserted once, after the step, never changed. Only ``steps.py`` writes here."""
+
+    __tablename__ = "steps"
+
+    run_key: Mapped[str] = mapped_column(ForeignKey("runs.key"), primary_key=True)
+    step: Mapped[str] = mapped_column(primary_key=True)
+    result: Mapped[dict[str, Any]]
+    seconds: Mapped[float]
+    token: Mapped[int]
+    created: Mapped[datetime]
+
+
+class ReleaseRow(Table):
+    """A generation of a project. The newest answers. Only ``releases/promote.py`` writes here, and only inserts."""
+
+    __tablename__ = "releases"
+
+    project: Mapped[str] = mapped_column(primary_key=True)
+    generation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    model_version: Mapped[int]
+    digest: Mapped[str]
+    run_key: Mapped[str] = mapped_column(ForeignKey("runs.key"))
+    kind: Mapped[str]
+    restored: Mapped[int | None]
+    """The generation whose model a rollback brought back."""
+    approved_by: Mapped[str]
+    traffic_share: Mapped[float]
+    created: Mapped[datetime]
+
+
+class EventRow(Table):
+    """The audit chain and the outbox of notifications in one. Only ``events.py`` writes here.
+
+    Everything but ``delivered_at`` is under the hash. ``created`` is ISO 8601 text and ``id`` has no gaps, because the
+    chain is proved over what is stored, character by character.
+    """
+
+    __tablename__ = "events"
+    __table_args__ = (
+        Index(
+            "ix_events_outbox",
+            "id",
+            sqlite_where=text("delivered_at IS NULL"),
+            postgresql_where=text("delivered_at IS NULL"),
+        ),
+        Index(None, "project", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    project: Mapped[str]
+    kind: Mapped[str]
+    payload: Mapped[str]
+    created: Mapped[str]
+    prev_hash: Mapped[str]
+    hash: Mapped[str]
+    delivered_at: Mapped[datetime | None]

@@ -1,0 +1,85 @@
+"""Requests to retrain. The clock, a person and an alert each insert one; ``runs.claim`` absorbs them.
+
+They are rows and not events of Airflow, because those are no queue: they get stranded, doubled and lost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Engine, select, update
+from sqlalchemy.orm import Session
+
+from evertune.ledger.engine import clock, reading, writing
+from evertune.ledger.tables import TriggerRow, printable
+from evertune.project.options import SLUG
+from evertune.records import Cause, EvertuneError, Trigger
+
+PENDING = (TriggerRow.run_key.is_(None), TriggerRow.closed.is_(None))
+
+
+def request(  # noqa: PLR0917 - the columns of one row
+    engine: Engine, project: str, cause: Cause, key: str, reason: str, generation: int | None = None
+) -> bool:
+    """Ask for a run. ``False`` where this key was there already, whatever has become of it.
+
+    ``generation`` is the release that an alert accuses. The project's slug becomes part of names of folders, so
+    anything else is refused.
+    """
+    if not re.fullmatch(SLUG, project):
+        raise EvertuneError(f"{project!r} is no project's slug: lower-case letters, digits and single dashes.")
+    with writing(engine) as session:
+        if session.scalar(select(TriggerRow.id).where(TriggerRow.project == project, TriggerRow.key == key)):
+            return False
+        session.add(
+            TriggerRow(
+                project=project,
+                cause=cause.value,
+                key=key,
+                reason=printable(reason),
+                generation=generation,
+                created=clock(session),
+                runs=0,
+            )
+        )
+    return True
+
+
+def pending(engine: Engine, project: str) -> list[Trigger]:
+    """The requests that no run has absorbed yet, oldest first."""
+    query = select(TriggerRow).where(TriggerRow.project == project, *PENDING).order_by(TriggerRow.id)
+    with reading(engine) as session:
+        return [
+            Trigger(
+                project=row.project,
+                cause=Cause(row.cause),
+                key=row.key,
+                reason=row.reason,
+                generation=row.generation,
+                created=row.created,
+            )
+            for row in session.scalars(query)
+        ]
+
+
+def take(session: Session, project: str, generation: int, now: datetime) -> Sequence[TriggerRow]:
+    """The pending ones, oldest first, after closing those that accuse another release than the one that answers."""
+    accuses_another = TriggerRow.generation.is_not(None) & (TriggerRow.generation != generation)
+    stale = update(TriggerRow).where(TriggerRow.project == project, *PENDING, accuses_another)
+    session.execute(stale.values(closed=now, answer="unanswered"))
+    query = select(TriggerRow).where(TriggerRow.project == project, *PENDING).order_by(TriggerRow.id)
+    return session.scalars(query).all()
+
+
+def close(session: Session, run_key: str, now: datetime) -> None:
+    """The run's verdict has answered what it absorbed."""
+    absorbed = update(TriggerRow).where(TriggerRow.run_key == run_key, TriggerRow.closed.is_(None))
+    session.execute(absorbed.values(closed=now, answer="verdict"))
+
+
+def give_back(session: Session, run_key: str) -> None:
+    """The run failed: what it absorbed waits for the next one, so that no request is lost."""
+    absorbed = update(TriggerRow).where(TriggerRow.run_key == run_key, TriggerRow.closed.is_(None))
+    session.execute(absorbed.values(run_key=None))

@@ -292,6 +292,30 @@ def _end(processes: list[psutil.Process]) -> None:
         _, processes = psutil.wait_procs(processes, timeout=5)
 
 
+def open_ports(embedded: Embedded) -> list[tuple[str, str, int]]:
+    """What the installation's processes listen on, as (component, address, port)."""
+    found = []
+    for name, record in _records(embedded).items():
+        if (process := _alive(record)) is None:
+            continue
+        for member in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                sockets = member.net_connections(kind="inet")
+                found += [(name, s.laddr.ip, s.laddr.port) for s in sockets if s.status == psutil.CONN_LISTEN]
+    return sorted(set(found))
+
+
+def _check_ports() -> int:
+    """Print what listens; status 1 where anything of it can be reached from another machine."""
+    ports = open_ports(installation())
+    for name, address, port in ports:
+        print(f"{name:22} {address}:{port}")
+    outside = [entry for entry in ports if entry[1] not in ("127.0.0.1", "::1")]
+    if outside or not ports:
+        print("reachable from other machines!" if outside else "nothing listens: is it up?", file=sys.stderr)
+    return 1 if outside or not ports else 0
+
+
 def addresses(embedded: Embedded) -> list[tuple[str, str]]:
     """What a person opens, and with which login."""
     return [
@@ -311,7 +335,7 @@ def clean(home: Path) -> None:
 
 
 def main() -> int:
-    """`python -m scripts.embedded up|down|clean`."""
+    """`python -m scripts.embedded up|down|ports|clean`."""
     try:
         match sys.argv[1:]:
             case ["up"]:
@@ -320,10 +344,12 @@ def main() -> int:
             case ["down"]:
                 ended = down()
                 print(f"ended: {', '.join(ended)}" if ended else "nothing of evertune's was running")
+            case ["ports"]:
+                return _check_ports()
             case ["clean"]:
                 clean(load().home)
             case _:
-                print("usage: python -m scripts.embedded up|down|clean", file=sys.stderr)
+                print("usage: python -m scripts.embedded up|down|ports|clean", file=sys.stderr)
                 return 2
     except EvertuneError as fault:
         console.print(f"[red]{fault}[/red]")

@@ -9,8 +9,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+
+JsonObject = dict[str, Any]
+"""A JSON object as read: its values are JSON values."""
 
 
 class EvertuneError(Exception):
@@ -231,6 +236,8 @@ class Verdict(Record):
     """``champion`` or the name of the baseline."""
     alpha: float | None = None
     """Error probability spent on this look."""
+    more_rows: int | None = None
+    """Test rows to add so that the next look would probably decide, where the evidence was not enough."""
     checks: dict[str, bool] = Field(default_factory=dict)
     """Every test that was made, by name, and whether it passed."""
 
@@ -264,6 +271,9 @@ class Outcome(Record):
     verdict: Verdict | None = None
     release: Release | None = None
     """The release that answers after the run; ``None`` where there is none."""
+    model_version: int | None = None
+    """The candidate's version in MLflow's registry."""
     seconds: dict[str, float] = Field(default_factory=dict)
+    """Step → seconds it took."""
     pictures: tuple[str, ...] = ()
     awaiting_approval: bool = False

@@ -7,6 +7,7 @@ a laptop needs no server. The same code runs in production by these variables al
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,6 +59,13 @@ class Settings(BaseModel):
     def environment(self) -> dict[str, str]:
         """The variables that give a subprocess these very settings."""
         return {f"EVERTUNE_{name.upper()}": str(value) for name, value in self.model_dump().items()}
+
+    def public(self) -> dict[str, str]:
+        """The settings as text without passwords, for people and logs."""
+        return {name: _PASSWORD.sub(r"\1:***@", str(value)) for name, value in self.model_dump().items()}
+
+
+_PASSWORD = re.compile(r"(//[^/:@]*):[^/@]*@")
 
 
 def load(environment: Mapping[str, str] | None = None) -> Settings:

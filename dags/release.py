@@ -1,0 +1,50 @@
+"""Release: a person lets a model version answer, or goes back to an earlier release. One DAG a project file.
+
+## When this DAG runs
+Only by hand, with its form. `promote` without a model version says yes to the run that awaits approval; with one, that
+version answers, whatever the gate said. `rollback` lets the model of an earlier generation answer again.
+
+## What happens when two meet
+A release is a compare-and-set on the project's generation: who comes second is refused with the reason and changes
+nothing. Each is a new generation, in the ledger's chain of events with the name of who asked.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, Param, get_current_context, task
+from assets import champion
+from tasks import release
+
+from evertune.project import Project
+from evertune.project.load import load_all
+from evertune.settings import load
+
+
+def params() -> dict[str, Param]:
+    """The form."""
+    whole = {"type": ["null", "integer"], "minimum": 1}
+    return {
+        "action": Param("promote", enum=["promote", "rollback"], description="What is to be done"),
+        "model_version": Param(None, description="promote: which version; empty for the one awaiting approval", **whole),
+        "generation": Param(None, description="rollback: to which generation; empty for the one before", **whole),
+        "reason": Param("", type="string", maxLength=500, description="Why, for the ledger"),
+    }
+
+
+def build(project: Project) -> DAG:
+    """The DAG of one project."""
+    with DAG(
+        f"release__{project.slug}", schedule=None, max_active_runs=1, params=params(), doc_md=__doc__,
+        tags=["evertune", project.slug], default_args={"owner": project.owner, "retries": 0},
+    ) as dag:  # fmt: skip
+
+        @task(task_id="release", outlets=[champion(project.slug)])
+        def _release() -> None:
+            release(project.slug, dict(get_current_context()["params"]))
+
+        _release()
+    return dag
+
+
+for project in load_all(load())[0].values():
+    build(project)

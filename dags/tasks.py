@@ -1,0 +1,158 @@
+"""Between Airflow's tasks and the library: whose run it is, which errors are worth a retry, what the log shows.
+
+Everything that does work is in `evertune.loop`; a task body is one call of :func:`claim`, :func:`perform` or
+:func:`release`.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import BaseOperatorLink, get_current_context
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from evertune import settings
+from evertune.records import Cause, EvertuneError, StaleError, Step, UnfitError
+
+log = logging.getLogger("evertune")
+
+RETRIES: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay": timedelta(seconds=15),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(minutes=10),
+}
+"""For tasks that reach a service or start a job. What is unfit fails at once: see :func:`perform`."""
+
+AS_IN_FILE = "as in the project file"
+_CAUSES = {"scheduled": Cause.CLOCK, "asset_triggered": Cause.ALERT}
+
+
+class DataDocs(BaseOperatorLink):
+    """Button of the task `validate`: Great Expectations' page on the rows of this run."""
+
+    name = "Data Docs"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """What the task pushed; empty where it was cut off before."""
+        return str(ti_key.xcom_pull(task_ids=ti_key.task_id, key="data_docs") or "")
+
+
+def claim(slug: str) -> str:
+    """Claim a run for this DAG run and return its key; skip what follows where there is nothing to train."""
+    from evertune import loop
+    from evertune.project.load import find, load
+
+    context = get_current_context()
+    where = settings.load()
+    project = load(find(slug, where))
+    params = context["params"]
+    if params["method"] != AS_IN_FILE:
+        tuning = project.tuning.model_copy(update={"method": type(project.tuning.method)(params["method"])})
+        project = project.model_copy(update={"tuning": tuning})
+    cause = _CAUSES.get(str(context["dag_run"].run_type), Cause.PERSON)
+    with _translated():
+        run = loop.claim(
+            project, where, owner=_owner(), cause=cause, key=_owner(), reason=params["reason"], force=params["force"]
+        )
+    if run is None:
+        raise AirflowSkipException("Another run of this project is at work. The request is kept for the one after it.")
+    if run.status != "active":
+        log.info("Nothing has changed since the last verdict: nothing is trained. `force` trains nevertheless.")
+        context["ti"].xcom_push(key="run_key", value=run.key)
+        raise AirflowSkipException(f"Run {run.key} is unchanged: same data, settings, base model and champion.")
+    return run.key
+
+
+def perform(step: str, run_key: str) -> None:
+    """Do one step of the run; what it records goes into the ledger, not into XCom."""
+    from evertune import loop
+
+    context = get_current_context()
+    ti, where = context["ti"], settings.load()
+    try:
+        with _translated():
+            if step == Step.TUNE:
+                result: Any = loop.tune(run_key, _owner(), where, _Progress())
+            else:
+                result = loop.STEPS[Step(step)](run_key, _owner(), where)
+    except Exception as fault:
+        if isinstance(fault, AirflowFailException) or ti.try_number > ti.max_tries:
+            _fail(run_key, fault)
+        raise
+    finally:
+        if step == Step.VALIDATE and (link := loop.data_docs(run_key, where)):
+            ti.xcom_push(key="data_docs", value=link)
+    log.info("%s: %s", step, result)
+
+
+def release(slug: str, params: dict[str, Any]) -> None:
+    """Do what a person asked for in the form of `release__<project>`."""
+    from evertune import loop
+    from evertune.project.load import find, load
+
+    where = settings.load()
+    by = str(getattr(get_current_context()["dag_run"], "triggering_user_name", None) or "airflow")
+    project = load(find(slug, where))
+    with _translated():
+        if params["action"] == "promote":
+            done = loop.promote_by_hand(project, where, by=by, model_version=params["model_version"])
+        else:
+            done = loop.rollback(project, where, by=by, to=params["generation"])
+    log.info("%s: generation %s answers with model version %s", slug, done.generation, done.model_version)
+
+
+def tell(message: str) -> None:
+    """The only task of a DAG whose project file is unfit: fail with what is wrong with it."""
+    raise AirflowFailException(message)
+
+
+def _owner() -> str:
+    """The same on every try of every task of this DAG run."""
+    context = get_current_context()
+    return f"airflow:{context['dag_run'].dag_id}:{context['dag_run'].run_id}"
+
+
+class _translated:  # noqa: N801 - reads as a statement
+    """Errors that no retry can mend end the task for good; others are Airflow's to retry."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, fault: BaseException | None, trace: object) -> None:
+        if isinstance(fault, UnfitError | StaleError):
+            raise AirflowFailException(str(fault)) from fault
+
+
+def _fail(run_key: str, fault: Exception) -> None:
+    from evertune import loop
+
+    try:
+        loop.fail(run_key, _owner(), settings.load(), str(fault))
+    except StaleError as stale:
+        log.warning("the run is not failed by this task: %s", stale)
+    except EvertuneError as other:
+        log.error("the run could not be ended as failed; its lease will run out: %s", other)
+
+
+class _Progress:
+    """Tells the task's log about the training every few seconds, with the time left."""
+
+    every_s = 5.0
+
+    def __init__(self) -> None:
+        self.last = 0.0
+        self.phase = ""
+
+    def __call__(self, detail: dict[str, Any]) -> None:
+        import time
+
+        phase = str(detail.get("phase", ""))
+        if phase == self.phase and time.monotonic() - self.last < self.every_s:
+            return
+        self.last, self.phase = time.monotonic(), phase
+        from evertune.loop.run import describe
+
+        log.info("%s", describe(detail))

@@ -1,0 +1,54 @@
+"""``evertune data``: the versions of the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evertune.cli import output
+from evertune.project.load import find, load, load_all
+from evertune.records import EvertuneError
+from evertune.settings import load as load_settings
+
+app = typer.Typer(help="Restore or pin versions of the data.", no_args_is_help=True)
+
+
+@app.command()
+def checkout(
+    project: output.ProjectName,
+    model_version: Annotated[int, typer.Option(help="The model version whose data are wanted.")],
+    to: Annotated[Path | None, typer.Option(help="An empty or new folder; PROJECT-vN here without it.")] = None,
+    json: output.Json = False,
+) -> None:
+    """Restore the very bytes that a model version was trained and judged on."""
+    from evertune.loop.data import checkout as restore
+
+    where = load_settings()
+    loaded = load(find(project, where))
+    folder = restore(loaded, where, model_version, to or Path(f"{loaded.slug}-v{model_version}"))
+    if json:
+        output.print_json({"folder": str(folder)})
+    else:
+        output.people.print(f"Restored to {folder}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def pin(
+    project: Annotated[str | None, typer.Argument(help="One project.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every project of the projects folder.")] = False,
+    json: output.Json = False,
+) -> None:
+    """Write the inputs of the root `dvc.yaml`, for a person who wants plain `dvc repro` there."""
+    from evertune.data import versions
+
+    where = load_settings()
+    if everything == (project is not None):
+        raise EvertuneError("Say which project, or --all.")
+    projects = list(load_all(where)[0].values()) if everything else [load(find(str(project), where))]
+    written = [str(path) for path in versions.pin_all(projects, where, Path.cwd())]
+    if json:
+        output.print_json({"written": written})
+    else:
+        output.people.print("Now: dvc repro", highlight=False)

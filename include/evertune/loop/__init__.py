@@ -1,0 +1,31 @@
+"""The loop: claim → snapshot → validate → prepare → tune → judge → promote.
+
+Each step is one function of a run's key, can be killed at any line and called again. Airflow's tasks call the same
+functions as :func:`run`, which does a whole pass in one process.
+"""
+
+from evertune.loop.claim import claim
+from evertune.loop.outcome import outcome
+from evertune.loop.release import promote_by_hand, rollback
+from evertune.loop.run import Progress, run
+from evertune.loop.status import ProjectStatus, status
+from evertune.loop.steps import STEPS, fail, judge, prepare, promote, snapshot, tune, validate
+
+__all__ = [
+    "STEPS",
+    "Progress",
+    "ProjectStatus",
+    "claim",
+    "fail",
+    "judge",
+    "outcome",
+    "prepare",
+    "promote",
+    "promote_by_hand",
+    "rollback",
+    "run",
+    "snapshot",
+    "status",
+    "tune",
+    "validate",
+]

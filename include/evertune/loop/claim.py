@@ -1,0 +1,83 @@
+"""Claiming a run: the trigger becomes a run that this owner holds, or there is nothing to do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine
+
+from evertune.data import versions
+from evertune.ledger import engine as ledger_engine
+from evertune.ledger import releases, runs, steps, triggers
+from evertune.loop.lease import keep_lease
+from evertune.loop.outcome import unchanged
+from evertune.project import Project
+from evertune.records import Cause, Decision, Run, RunStatus, Step, UnfitError, Verdict
+from evertune.settings import Settings
+
+
+def claim(
+    project: Project,
+    settings: Settings,
+    *,
+    owner: str,
+    cause: Cause = Cause.PERSON,
+    key: str | None = None,
+    reason: str = "",
+    force: bool = False,
+) -> Run | None:
+    """Ask for a run and claim it.
+
+    ``owner`` names who asks, the same on every retry. ``key`` makes the request unique: a retried task or a doubled
+    event asks once. ``force`` trains even where nothing has changed.
+
+    Returns the run, which is already finished where the same plan was judged against the same champion before
+    (``unchanged``), or ``None`` where another owner works on this project: the request then stays for the run after.
+    Raises :class:`UnfitError` where a source or the base model cannot be used.
+    """
+    engine = ledger_engine.ready(settings.database_url)
+    key = key or f"{cause}:{datetime.now(UTC).isoformat()}"
+    triggers.request(engine, project.slug, cause, key, reason or f"asked for by {cause}")
+    run = runs.claim(engine, project.slug, owner, settings.lease_s)
+    if run is None or steps.result(engine, run.key, Step.CLAIM) is not None:
+        return run
+    try:
+        return _plan(engine, run, project, settings, force=force)
+    except UnfitError as fault:
+        runs.fail(engine, run, str(fault))
+        raise
+
+
+def _plan(engine: Engine, run: Run, project: Project, settings: Settings, *, force: bool) -> Run:
+    """Pin the world; finish the run at once where the same plan was judged against the same champion before."""
+    with keep_lease(engine, run, settings.lease_s):
+        pins = versions.pin(project, settings)
+    plan = versions.plan_hash(project, pins)
+    if not force and (same := _same_plan(engine, run, plan)) is not None:
+        return _finish_unchanged(engine, run, project, same)
+    runs.set_plan(engine, run, plan)
+    versions.open_workspace(settings, run.key, project, pins)
+    steps.record(engine, run, Step.CLAIM, {"plan_hash": plan, "pins": pins.model_dump(mode="json")}, 0.0)
+    return run
+
+
+def _same_plan(engine: Engine, run: Run, plan: str) -> runs.FinishedRun | None:
+    """The newest finished run of this plan that met, or made, the champion that answers now."""
+    for earlier in runs.same_plan(engine, run.project, plan):
+        if run.champion in (earlier.champion, earlier.generation):
+            return earlier
+    return None
+
+
+def _finish_unchanged(engine: Engine, run: Run, project: Project, earlier: runs.FinishedRun) -> Run:
+    decision = earlier.decision or Decision.UNCHANGED
+    told = f"Run {earlier.key} had the same data, settings and base model, and its verdict was: {decision}."
+    verdict = Verdict(
+        decision=Decision.UNCHANGED,
+        reasons=(told, "Training again would give the same model. `--force` trains nevertheless."),
+    )
+    current = releases.current(engine, project.slug)
+    runs.finish(engine, run, unchanged(run, project, earlier.outcome, verdict, current), RunStatus.FINISHED)
+    found = runs.get(engine, run.key)
+    assert found is not None  # noqa: S101 - it was finished a line above
+    return found

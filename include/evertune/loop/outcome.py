@@ -1,0 +1,65 @@
+"""How a run ended, put together from what its steps have recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Engine
+
+from evertune.ledger import releases, runs, steps
+from evertune.project import Project
+from evertune.records import Candidate, Dataset, Evaluation, JsonObject, Outcome, Record, Release, Run, Step, Verdict
+
+_R = TypeVar("_R", bound=Record)
+
+
+def outcome(engine: Engine, run_key: str, project: Project) -> Outcome:
+    """The outcome of a run so far; parts that no step has recorded yet are ``None``."""
+    run = runs.get(engine, run_key)
+    if run is not None and run.outcome is not None:
+        return run.outcome
+    recorded = steps.all(engine, run_key)
+    done = {step.step: step.result for step in recorded}
+    dataset = _of(Dataset, done.get(Step.PREPARE))
+    candidate, evaluation = _tuned(done.get(Step.TUNE))
+    verdict = _of(Verdict, done.get(Step.JUDGE))
+    return Outcome(
+        run_key=run_key,
+        project=project.slug,
+        data_version=dataset.version if dataset else None,
+        rows=dataset.rows if dataset else None,
+        method=project.tuning.method,
+        metrics=evaluation.challenger if evaluation else None,
+        baseline=evaluation.baselines if evaluation else {},
+        champion=evaluation.champion if evaluation else None,
+        verdict=verdict,
+        release=releases.current(engine, project.slug),
+        model_version=candidate.model_version if candidate else None,
+        seconds={step.step.value: round(step.seconds, 3) for step in recorded},
+        pictures=_pictures(evaluation),
+    )
+
+
+def unchanged(run: Run, project: Project, earlier: Outcome | None, verdict: Verdict, current: Release | None) -> Outcome:
+    """The outcome of a run that found its plan done before: the earlier one's numbers, with nothing trained."""
+    told = {"run_key": run.key, "verdict": verdict, "release": current, "seconds": {}, "awaiting_approval": False}
+    if earlier is not None:
+        return earlier.model_copy(update=told)
+    return Outcome.model_validate({"project": project.slug, "method": project.tuning.method, **told})
+
+
+def _of(record: type[_R], value: JsonObject | None) -> _R | None:
+    return None if value is None else record.model_validate(value)
+
+
+def _tuned(value: JsonObject | None) -> tuple[Candidate | None, Evaluation | None]:
+    if value is None:
+        return None, None
+    return Candidate.model_validate(value["candidate"]), Evaluation.model_validate(value["evaluation"])
+
+
+def _pictures(evaluation: Evaluation | None) -> tuple[str, ...]:
+    if evaluation is None:
+        return ()
+    return tuple(str(picture) for picture in sorted(Path(evaluation.pairs).parent.glob("*.png")))

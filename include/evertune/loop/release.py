@@ -1,0 +1,66 @@
+"""What a person may do to a project's release: let a version answer, or go back to an earlier one."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine
+
+from evertune.ledger import engine as ledger_engine
+from evertune.ledger import releases, runs
+from evertune.project import Project
+from evertune.records import Decision, EvertuneError, Release, RunStatus
+from evertune.settings import Settings
+
+
+def promote_by_hand(
+    project: Project, settings: Settings, *, by: str, model_version: int | None = None, expected: int | None = None
+) -> Release:
+    """Let a model version answer from now on.
+
+    Without ``model_version`` it is the one whose run awaits approval. ``expected`` is the generation that the person
+    saw; where another answers by now, :class:`StaleError` is raised rather than that one silently replaced.
+    """
+    from evertune.releases import mlflow, promote
+
+    engine = ledger_engine.ready(settings.database_url)
+    waiting = awaiting(engine, project.slug)
+    if model_version is None:
+        if waiting is None:
+            raise EvertuneError(
+                f"No run of {project.slug} awaits approval. Say which version: evertune release promote {project.slug} "
+                "--model-version N"
+            )
+        model_version = _version_of(waiting, project)
+    found = mlflow.describe(settings, project.slug, model_version)
+    current = releases.current(engine, project.slug)
+    if expected is None:
+        is_waiting = waiting is not None and waiting.key == found.run_key
+        expected = waiting.champion if waiting and is_waiting else current.generation if current else 0
+    release = promote.promote(
+        engine, None, project.slug, model_version, found.digest, found.run_key, expected=expected, by=by
+    )
+    mlflow.reconcile(settings, project.slug, release)
+    return release
+
+
+def rollback(project: Project, settings: Settings, *, by: str, to: int | None = None) -> Release:
+    """Let an earlier generation's model answer again, as a new generation; ``to`` is the one before by default."""
+    from evertune.releases import mlflow, promote
+
+    engine = ledger_engine.ready(settings.database_url)
+    release = promote.rollback(engine, project.slug, by=by, to=to)
+    mlflow.reconcile(settings, project.slug, release)
+    return release
+
+
+def awaiting(engine: Engine, slug: str) -> runs.RunEntry | None:
+    """The newest run, if it waits for a person's yes: an older one was judged against a champion that is gone."""
+    judged = [run for run in runs.history(engine, slug) if run.status in (RunStatus.FINISHED, RunStatus.AWAITING_APPROVAL)]
+    last = next((run for run in judged if run.decision is not Decision.UNCHANGED), None)
+    return last if last is not None and last.status is RunStatus.AWAITING_APPROVAL else None
+
+
+def _version_of(waiting: runs.RunEntry, project: Project) -> int:
+    version = waiting.outcome.model_version if waiting.outcome else None
+    if version is None:
+        raise EvertuneError(f"Run {waiting.key} of {project.slug} awaits approval but names no model version.")
+    return version

@@ -1,0 +1,92 @@
+"""A whole pass of the loop in one process: what Airflow's tasks do, without Airflow."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from evertune.ledger import engine as ledger_engine
+from evertune.loop import steps
+from evertune.loop.claim import claim
+from evertune.loop.outcome import outcome
+from evertune.project import Project
+from evertune.records import Cause, EvertuneError, JsonObject, Outcome, RunStatus, StaleError, Step
+from evertune.settings import Settings
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a pass is: the step that runs now and, while tuning, what the trainer tells."""
+
+    step: Step
+    detail: JsonObject = field(default_factory=dict)
+
+
+def run(
+    project: Project,
+    settings: Settings,
+    *,
+    cause: Cause = Cause.PERSON,
+    reason: str = "",
+    force: bool = False,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Outcome:
+    """Claim a run and go through its steps to the verdict.
+
+    Raises :class:`EvertuneError` where another owner works on the project: the request is kept, and that run's
+    successor answers it. A run that fails ends as failed in the ledger, with the reason.
+    """
+    owner = f"{socket.gethostname()}:{os.getpid()}:{datetime.now(UTC).isoformat()}"
+    report(Progress(Step.CLAIM))
+    held = claim(project, settings, owner=owner, cause=cause, reason=reason, force=force)
+    if held is None:
+        raise EvertuneError(
+            f"Another run of {project.slug} is at work; this request is kept for the one after it. "
+            "`evertune status` shows who has it. If its owner is dead, it can be taken over when its lease has run out."
+        )
+    if held.status is RunStatus.FINISHED:
+        return outcome(ledger_engine.ready(settings.database_url), held.key, project)
+    try:
+        return _steps(held.key, owner, settings, report)
+    except StaleError:
+        raise  # somebody else has the run: it is not this process's to fail
+    except EvertuneError as fault:
+        steps.fail(held.key, owner, settings, str(fault))
+        raise
+
+
+def _steps(run_key: str, owner: str, settings: Settings, report: Callable[[Progress], None]) -> Outcome:
+    for step in (Step.SNAPSHOT, Step.VALIDATE, Step.PREPARE):
+        report(Progress(step))
+        steps.STEPS[step](run_key, owner, settings)
+    report(Progress(Step.TUNE))
+    steps.tune(run_key, owner, settings, lambda detail: report(Progress(Step.TUNE, detail)))
+    report(Progress(Step.JUDGE))
+    steps.judge(run_key, owner, settings)
+    report(Progress(Step.PROMOTE))
+    return steps.promote(run_key, owner, settings)
+
+
+def share(detail: JsonObject) -> float:
+    """How much of the training is done, 0 to 1."""
+    steps_in_all = float(detail.get("steps") or 0)
+    return min(1.0, float(detail.get("step") or 0) / steps_in_all) if steps_in_all else 0.0
+
+
+def describe(detail: JsonObject) -> str:
+    """What the trainer tells, as one short line for people."""
+    if not detail.get("steps"):
+        return str(detail.get("phase", ""))
+    parts = [f"{detail.get('phase', 'train')} {detail['step']}/{detail['steps']}"]
+    if detail.get("loss") is not None:
+        parts.append(f"loss {detail['loss']:.3f}")
+    if detail.get("f1") is not None:
+        parts.append(f"F1 {detail['f1']:.3f}")
+    if detail.get("tokens_per_s"):
+        parts.append(f"{detail['tokens_per_s']:,.0f} tokens/s")
+    if detail.get("seconds_left") is not None:
+        parts.append(f"{detail['seconds_left']:.0f} s left")
+    return ", ".join(parts)

@@ -1,0 +1,59 @@
+"""Where each project stands, and whether MLflow's alias says the same as the ledger."""
+
+from __future__ import annotations
+
+from evertune.ledger import engine as ledger_engine
+from evertune.ledger import releases, runs
+from evertune.loop.release import awaiting
+from evertune.project import Project
+from evertune.records import EvertuneError, Record, Release, Run
+from evertune.settings import Settings
+
+
+class ProjectStatus(Record):
+    """A project as ``evertune status`` shows it."""
+
+    project: str
+    release: Release | None
+    active: Run | None
+    awaiting_approval: str | None
+    """Key of the run that waits for a person's yes."""
+    last_run: str | None
+    last_verdict: str | None
+    last_error: str | None
+    mended: str | None = None
+    """What was wrong with MLflow's alias and has been set right, in words."""
+    fault: str | None = None
+    """Why the alias could not be looked at."""
+
+
+def status(project: Project, settings: Settings) -> ProjectStatus:
+    """Look at the ledger, set right what MLflow's alias says wrong, and tell."""
+    engine = ledger_engine.ready(settings.database_url)
+    release = releases.current(engine, project.slug)
+    history = runs.history(engine, project.slug, limit=1)
+    last = history[0] if history else None
+    waiting = awaiting(engine, project.slug)
+    mended, fault = _reconcile(settings, project.slug, release)
+    return ProjectStatus(
+        project=project.slug,
+        release=release,
+        active=runs.active(engine, project.slug),
+        awaiting_approval=waiting.key if waiting else None,
+        last_run=last.key if last else None,
+        last_verdict=last.decision if last else None,
+        last_error=last.message if last else None,
+        mended=mended,
+        fault=fault,
+    )
+
+
+def _reconcile(settings: Settings, slug: str, release: Release | None) -> tuple[str | None, str | None]:
+    from evertune.releases import mlflow
+
+    if release is None and not (settings.home / "mlflow").exists() and settings.mlflow_uri.startswith("sqlite:"):
+        return None, None  # nothing was ever trained here: no reason to make a registry
+    try:
+        return mlflow.reconcile(settings, slug, release), None
+    except EvertuneError as fault:
+        return None, str(fault)

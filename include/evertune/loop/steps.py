@@ -1,0 +1,232 @@
+"""The steps of a run. Each takes the run's key and its owner, does its part once, and returns what it recorded.
+
+A step that was recorded is not done again: its result is read from the ledger. A step that was cut off starts over
+and finds what it had finished by content (DVC's cache, the job's checkpoints, the registry's tag).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from sqlalchemy import Engine
+
+from evertune import files, jobs
+from evertune.data import versions
+from evertune.ledger import engine as ledger_engine
+from evertune.ledger import releases as ledger_releases
+from evertune.ledger import runs
+from evertune.ledger import steps as ledger_steps
+from evertune.loop.lease import keep_lease
+from evertune.loop.outcome import outcome
+from evertune.project import Project
+from evertune.records import (
+    Candidate,
+    Dataset,
+    Decision,
+    Evaluation,
+    JsonObject,
+    Outcome,
+    Run,
+    RunStatus,
+    Step,
+    Verdict,
+)
+from evertune.settings import Settings
+
+log = structlog.get_logger(__name__)
+Report = Callable[[JsonObject], None]
+TUNING_JOB = "evertune.loop.tuning_job"
+
+
+@dataclass(frozen=True)
+class Held:
+    """A run that this process may work on, with what every step needs."""
+
+    run: Run
+    engine: Engine
+    settings: Settings
+    project: Project
+    """As it was when the run was claimed: later edits of the file wait for the next run."""
+
+    @property
+    def workspace(self) -> versions.Workspace:
+        """The run's DVC workspace."""
+        return versions.Workspace(self.settings.runs / self.run.key, self.project.slug, self.settings)
+
+
+def hold(run_key: str, owner: str, settings: Settings) -> Held:
+    """The run, if it is this owner's. Raises :class:`StaleError` where it went to somebody else meanwhile."""
+    engine = ledger_engine.ready(settings.database_url)
+    run = runs.held(engine, run_key, owner)
+    project = Project.model_validate(files.read_json(settings.runs / run_key / "project.json"))
+    return Held(run, engine, settings, project)
+
+
+def _once(held: Held, step: Step, work: Callable[[], JsonObject]) -> JsonObject:
+    """Do ``work`` and record it, or return what was recorded before."""
+    if (done := ledger_steps.result(held.engine, held.run.key, step)) is not None:
+        log.info("done before", run=held.run.key, step=step.value)
+        return done
+    started = time.monotonic()
+    with keep_lease(held.engine, held.run, held.settings.lease_s):
+        result = work()
+    return ledger_steps.record(held.engine, held.run, step, result, time.monotonic() - started)
+
+
+def snapshot(run_key: str, owner: str, settings: Settings) -> JsonObject:
+    """Draw the rows, redacted, into the run's workspace: ``{"drawn": …, "redacted": …, "sources": …}``."""
+    return _data_step(hold(run_key, owner, settings), Step.SNAPSHOT, "snapshot")
+
+
+def validate(run_key: str, owner: str, settings: Settings) -> JsonObject:
+    """Part good rows from bad ones: counts and reasons, and where the Data Docs are.
+
+    Raises :class:`UnfitError` where the data must not be trained on; Data Docs and quarantine are there even then.
+    """
+    from evertune.releases import mlflow
+
+    held = hold(run_key, owner, settings)
+    docs = settings.runs / run_key / "data" / held.project.slug / "valid" / "data_docs"
+
+    def work() -> JsonObject:
+        versions.repro(held.workspace, Step.VALIDATE)
+        tracked = _tracking_run(held)
+        mlflow.log_folder(settings, tracked, docs, "data_docs")
+        link = mlflow.artifact_link(settings, tracked, "data_docs/index.html")
+        return {**_summary(held, "valid"), "data_docs": str(docs / "index.html"), "link": link}
+
+    return _once(held, Step.VALIDATE, work)
+
+
+def prepare(run_key: str, owner: str, settings: Settings) -> JsonObject:
+    """Normalise, deduplicate, split and tokenise; push the bytes to DVC's remote. Returns the :class:`Dataset`."""
+    held = hold(run_key, owner, settings)
+
+    def work() -> JsonObject:
+        versions.repro(held.workspace, Step.PREPARE)
+        versions.push(held.workspace)
+        return versions.dataset(held.workspace).model_dump(mode="json")
+
+    return _once(held, Step.PREPARE, work)
+
+
+def _data_step(held: Held, step: Step, folder: str) -> JsonObject:
+    def work() -> JsonObject:
+        versions.repro(held.workspace, step)
+        return _summary(held, folder)
+
+    return _once(held, step, work)
+
+
+def _summary(held: Held, folder: str) -> JsonObject:
+    path = held.workspace.folder / "data" / held.project.slug / folder / "summary.json"
+    summary: JsonObject = files.read_json(path)
+    return summary
+
+
+def _tracking_run(held: Held) -> str:
+    from evertune.releases import mlflow
+
+    return mlflow.start_run(held.settings, held.project, held.run.key, {"run_key": held.run.key})
+
+
+def tune(run_key: str, owner: str, settings: Settings, report: Report | None = None) -> JsonObject:
+    """Fine-tune, evaluate and register, as a job of its own process; ``report`` hears how far it is.
+
+    Returns ``{"candidate": Candidate, "evaluation": Evaluation, "curve": […]}``.
+    """
+    held = hold(run_key, owner, settings)
+
+    def work() -> JsonObject:
+        payload = _tuning_payload(held)
+        return jobs.attach(settings, run_key, TUNING_JOB, payload, report or (lambda _: None))
+
+    return _once(held, Step.TUNE, work)
+
+
+def _tuning_payload(held: Held) -> JsonObject:
+    dataset = Dataset.model_validate(ledger_steps.result(held.engine, held.run.key, Step.PREPARE))
+    releases = {release.generation: release for release in ledger_releases.history(held.engine, held.project.slug)}
+    champion = releases.get(held.run.champion)
+    claimed = ledger_steps.result(held.engine, held.run.key, Step.CLAIM) or {}
+    return {
+        "run_key": held.run.key,
+        "project": held.project.model_dump(mode="json"),
+        "pins": claimed["pins"],
+        "dataset": dataset.model_dump(mode="json"),
+        "champion": champion.model_dump(mode="json") if champion else None,
+        "mlflow_run": _tracking_run(held),
+    }
+
+
+def judge(run_key: str, owner: str, settings: Settings) -> JsonObject:
+    """Let the gate decide: returns the :class:`Verdict`, which is also written to the model version's tags."""
+    from evertune.evaluation import gate, paired
+    from evertune.releases import mlflow
+
+    held = hold(run_key, owner, settings)
+
+    def work() -> JsonObject:
+        candidate, evaluation = _tuned(held)
+        looks = runs.looks(held.engine, held.project.slug, held.run.champion)
+        verdict = gate.judge(evaluation, paired.load(Path(evaluation.pairs)), held.project.gate, looks)
+        mlflow.set_verdict(settings, held.project.slug, candidate.model_version, verdict)
+        return verdict.model_dump(mode="json")
+
+    return _once(held, Step.JUDGE, work)
+
+
+def _tuned(held: Held) -> tuple[Candidate, Evaluation]:
+    tuned = ledger_steps.result(held.engine, held.run.key, Step.TUNE) or {}
+    return Candidate.model_validate(tuned["candidate"]), Evaluation.model_validate(tuned["evaluation"])
+
+
+def promote(run_key: str, owner: str, settings: Settings) -> Outcome:
+    """Make the challenger the champion if the gate said so, mend MLflow's alias, and finish the run.
+
+    Where the project wants a person's yes, the run ends as ``awaiting approval`` and nothing is promoted yet.
+    """
+    from evertune.releases import mlflow, promote as promotion
+
+    ended = runs.get(ledger_engine.ready(settings.database_url), run_key)
+    if ended is not None and ended.outcome is not None:
+        return ended.outcome  # killed after the last commit: nothing is left to do
+    held = hold(run_key, owner, settings)
+    verdict = Verdict.model_validate(ledger_steps.result(held.engine, run_key, Step.JUDGE))
+    asks = held.project.gate.approval == "person" and verdict.decision is Decision.PROMOTE
+
+    def work() -> JsonObject:
+        if verdict.decision is not Decision.PROMOTE or asks:
+            return {"released": None}
+        candidate, _ = _tuned(held)
+        release = promotion.promote(
+            held.engine, held.run, held.project.slug, candidate.model_version, candidate.digest, run_key,
+            expected=held.run.champion, by="gate",
+        )  # fmt: skip
+        return {"released": release.generation}
+
+    _once(held, Step.PROMOTE, work)
+    mlflow.reconcile(settings, held.project.slug, ledger_releases.current(held.engine, held.project.slug))
+    told = outcome(held.engine, run_key, held.project).model_copy(update={"awaiting_approval": asks})
+    runs.finish(held.engine, held.run, told, RunStatus.AWAITING_APPROVAL if asks else RunStatus.FINISHED)
+    return told
+
+
+def fail(run_key: str, owner: str, settings: Settings, message: str) -> None:
+    """End the run as failed, with its reason: the triggers that it absorbed are answered by this."""
+    held = hold(run_key, owner, settings)
+    runs.fail(held.engine, held.run, message)
+
+
+STEPS: dict[Step, Callable[[str, str, Settings], object]] = {
+    Step.SNAPSHOT: snapshot,
+    Step.VALIDATE: validate,
+    Step.PREPARE: prepare,
+    Step.TUNE: tune,
+    Step.JUDGE: judge,
+    Step.PROMOTE: promote,
+}

@@ -1,0 +1,25 @@
+"""Settings come from the environment, and show no password."""
+
+from __future__ import annotations
+
+import pytest
+
+from evertune.settings import Settings, load
+
+
+def test_with_nothing_set_everything_lies_below_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load({"EVERTUNE_HOME": "/somewhere"})
+    for value in (settings.database_url, settings.mlflow_uri, settings.mlflow_artifacts, settings.remote):
+        assert "/somewhere" in value
+
+
+def test_every_setting_has_a_variable() -> None:
+    numbers = {"gpus", "lease_s"}
+    values = {name: "7" if name in numbers else f"/x/{name}" for name in Settings.model_fields}
+    loaded = load({f"EVERTUNE_{name.upper()}": value for name, value in values.items()})
+    assert {name: str(getattr(loaded, name)) for name in values} == values
+
+
+def test_passwords_are_not_shown() -> None:
+    shown = load({"EVERTUNE_DATABASE_URL": "postgresql+psycopg2://me:s3cret@db/evertune"}).public()
+    assert shown["database_url"] == "postgresql+psycopg2://me:***@db/evertune"

@@ -1,0 +1,194 @@
+"""The expectations that a project file names: any of Great Expectations' core ones, by its name in snake case.
+
+Three things decide where one is judged. An expectation on each value is asked of every row, and a row that does not
+meet it goes to quarantine; any other (an aggregate, the table, or one with ``mostly`` below 1, which says that some
+rows may fail) is asked of the rows that go on, and stops the run where it is not met. One about numbers gets columns
+as numbers where all their values are; what Great Expectations can only do in SQL is done in SQLite.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from evertune.project.options import Expectation, Project
+from evertune.records import UnfitError
+
+INTERNAL = frozenset({"id", "result_format", "catch_exceptions", "rendered_content", "windows", "batch_id"})
+"""Arguments that every expectation has and that are evertune's to set."""
+ABOUT_NUMBERS = re.compile(
+    r"_(max|mean|median|min|quantile_values|stdev|sum|kl_divergence|z_scores|outliers|increasing|decreasing|a)_to_"
+    r"|_to_be_(between|increasing|decreasing)$|_to_not_be_outliers$|a_to_be_greater_than_b$|multicolumn_sum"
+)
+ABOUT_LENGTHS = re.compile(r"_(lengths|count|proportion_of_\w+)_to_")
+IN_SQL = re.compile(r"like_pattern|query_results|equal_other_table")
+OF_THE_SCHEMA = frozenset(
+    {
+        "expect_column_to_exist",
+        "expect_table_column_count_to_be_between",
+        "expect_table_column_count_to_equal",
+        "expect_table_columns_to_match_ordered_list",
+        "expect_table_columns_to_match_set",
+    }
+)
+
+
+class View(StrEnum):
+    """What Great Expectations is given to judge."""
+
+    TEXT = "text"
+    """Columns as strings, as they were drawn."""
+    NUMBERS = "numbers"
+    """Columns as numbers, where all their values are."""
+    SCHEMA = "schema"
+    """All columns, without rows."""
+    SQL = "sql"
+    """A table ``rows`` in SQLite."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """An expectation of the project file, bound to Great Expectations' class."""
+
+    where: str
+    """Its place in the project file."""
+    expectation: Any
+    view: View
+    per_value: bool
+    """Whether rows that do not meet it go to quarantine; else the run stops where it is not met."""
+    columns: tuple[str, ...]
+    """The columns that must be there for it; empty for none in particular, ``*`` for all."""
+
+    @property
+    def kind(self) -> str:
+        """Its name and arguments in one short line: the name under which rows are counted."""
+        arguments = {
+            name: value
+            for name, value in self.expectation.configuration.kwargs.items()
+            if name not in INTERNAL and value is not None
+        }
+        line = f"{self.expectation.expectation_type}({', '.join(f'{k}={v}' for k, v in sorted(arguments.items()))})"
+        return line if len(line) <= 120 else line[:119] + "…"
+
+
+def classes() -> dict[str, Any]:
+    """Every core expectation of Great Expectations, by its name in snake case."""
+    import great_expectations.expectations as gxe
+
+    found = (getattr(gxe, name) for name in dir(gxe) if name.startswith("Expect") and name != "Expectation")
+    return {cls.expectation_type: cls for cls in found}
+
+
+def bind(project: Project, available: Sequence[str]) -> list[Named]:
+    """The project's own expectations. Raises :class:`UnfitError` with every fault of all of them at once.
+
+    ``available`` are the columns that can be named.
+    """
+    named, faults = [], []
+    for place, option in enumerate(project.validation.expectations):
+        where = f"validation.expectations[{place}]"
+        try:
+            one = _bind(option, where)
+        except UnfitError as fault:
+            faults.append(str(fault))
+            continue
+        faults.extend(_unknown_columns(one, available))
+        named.append(one)
+    if faults:
+        raise UnfitError(f"{len(faults)} fault(s) in the expectations of {project.slug}:\n- " + "\n- ".join(faults))
+    return named
+
+
+def _bind(option: Expectation, where: str) -> Named:
+    from great_expectations.compatibility.pydantic import ValidationError
+    from great_expectations.exceptions import GreatExpectationsError
+
+    known = classes()
+    cls = known.get(option.name)
+    if cls is None:
+        near = difflib.get_close_matches(option.name, known, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise UnfitError(f"{where}: Great Expectations has no core expectation {option.name}.{hint}")
+    arguments = dict(option.arguments)
+    _check_arguments(cls, arguments, f"{where}: {option.name}")
+    if option.name == "expect_multicolumn_values_to_be_unique":
+        # Great Expectations 1.24 ships this class without its metric; this one means the same and works.
+        cls = known["expect_compound_columns_to_be_unique"]
+        arguments.pop("column", None)
+    try:
+        expectation = cls(**arguments)
+    except ValidationError as fault:
+        said = "; ".join(dict.fromkeys(_in_words(error) for error in fault.errors()))
+        raise UnfitError(f"{where}: {option.name}: {said}.") from fault
+    except (GreatExpectationsError, TypeError, ValueError) as fault:
+        raise UnfitError(f"{where}: {option.name}: {fault}") from fault
+    return _named(expectation, where, arguments)
+
+
+def _named(expectation: Any, where: str, arguments: dict[str, Any]) -> Named:
+    from great_expectations.expectations.expectation import (
+        ColumnMapExpectation,
+        ColumnPairMapExpectation,
+        MulticolumnMapExpectation,
+    )
+
+    each = isinstance(expectation, (ColumnMapExpectation, ColumnPairMapExpectation, MulticolumnMapExpectation))
+    name = expectation.expectation_type
+    columns = [arguments[key] for key in ("column", "column_A", "column_B") if key in arguments]
+    columns += list(arguments.get("column_list") or ())
+    if name in OF_THE_SCHEMA or arguments.get("row_condition") or "query" in name:
+        columns = ["*"]
+    return Named(
+        where=where,
+        expectation=expectation,
+        view=_view(name, arguments),
+        per_value=each and float(arguments.get("mostly", 1)) >= 1,
+        columns=tuple(columns),
+    )
+
+
+def _view(name: str, arguments: dict[str, Any]) -> View:
+    if name in OF_THE_SCHEMA:
+        return View.SCHEMA
+    if IN_SQL.search(name):
+        return View.SQL
+    compared = [*(arguments.get("value_set") or ()), *(arguments.get("value_pairs_set") or ())]
+    if any(isinstance(value, (int, float)) for value in compared):
+        return View.NUMBERS
+    return View.NUMBERS if ABOUT_NUMBERS.search(name) and not ABOUT_LENGTHS.search(name) else View.TEXT
+
+
+def _check_arguments(cls: Any, arguments: dict[str, Any], where: str) -> None:
+    fields = sorted(set(cls.__fields__) - INTERNAL)
+    for name in arguments:
+        if name in INTERNAL:
+            raise UnfitError(f"{where}: the argument {name} is evertune's to set. Take it out.")
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"It takes: {', '.join(fields)}."
+            raise UnfitError(f"{where}: there is no argument {name}. {hint}")
+    for pattern in [arguments.get("regex"), *(arguments.get("regex_list") or ())]:
+        try:
+            re.compile(pattern or "")
+        except re.error as fault:
+            raise UnfitError(f"{where}: {pattern!r} is no regular expression: {fault}.") from fault
+
+
+def _in_words(error: dict[str, Any]) -> str:
+    place = ".".join(str(part) for part in error["loc"] if part != "__root__")
+    return f"argument {place}: {error['msg']}" if place else str(error["msg"])
+
+
+def _unknown_columns(named: Named, available: Sequence[str]) -> Iterator[str]:
+    for column in named.columns:
+        if column != "*" and column not in available:
+            near = difflib.get_close_matches(column, available, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            yield (
+                f"{named.where}: {named.expectation.expectation_type}: a snapshot has no column {column}.{hint} "
+                f"It has {', '.join(available)}; name further ones in data.columns.keep."
+            )

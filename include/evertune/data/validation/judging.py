@@ -1,0 +1,166 @@
+"""From facts to findings in three rounds: evertune's own checks, the project's on each value, those on columns.
+
+Each round asks only the rows that are still good after the one before, because a poisoned row must be able to send
+itself to quarantine, never to stop the batch: one 9,999 among the scores would else break every bound on their mean.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evertune.data.validation.checks import built_in, shorten
+from evertune.data.validation.engine import Engine, Judged
+from evertune.data.validation.expectations import Named, View
+from evertune.data.validation.facts import Facts, batches
+from evertune.data.validation.findings import Finding, Findings
+from evertune.project.options import Project
+from evertune.records import UnfitError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+OWN = "evertune"
+TABLE, KEY = "rows", "evertune_row"
+TARGET = "target"
+"""The class after the label rule: a column that expectations may name, though a snapshot does not have it."""
+
+
+def judge(project: Project, rows: Path, facts: Facts, named: list[Named], engine: Engine) -> Findings:
+    """Judge the snapshot's rows. Raises :class:`UnfitError` where an expectation cannot be judged at all."""
+    checks = built_in(project, facts)
+    results = engine.judge(OWN, facts.frame(), [check.expectation for check in checks])
+    bad = []
+    for check, result in zip(checks, results, strict=True):
+        if result.error is not None or result.rows is None:
+            raise UnfitError(f"The check for {check.kind} could not be made: {result.error or result.observed}.")
+        if check.quarantines:
+            bad.append(Finding(check.kind, result.rows, check.tell))
+
+    def found(unmet: Iterable[str] = ()) -> Findings:
+        labels = facts.labels
+        return Findings(
+            len(facts), tuple(bad), labels.ambiguous, labels.codes, labels.classes, facts.copy, tuple(unmet)
+        )
+
+    stage = _Rounds(rows, facts, engine)
+    unmet = []
+    for one, answer in stage.ask([n for n in named if n.per_value], found().good, "each value"):
+        if answer.rows is not None:
+            bad.append(Finding(one.kind, answer.rows, answer.values.__getitem__))
+        elif not answer.success:  # such as a type, that a column has as a whole
+            unmet.append(_unmet(one, answer.observed))
+    rest = stage.ask([n for n in named if not n.per_value], found().good, "columns")
+    return found([*unmet, *(_unmet(one, answer.observed) for one, answer in rest if not answer.success)])
+
+
+def _unmet(one: Named, observed: str) -> str:
+    return f"{one.where}: {one.kind}, but {shorten(observed, 200)[1:-1]}"
+
+
+@dataclass(frozen=True)
+class _Answer:
+    success: bool
+    observed: str
+    rows: npt.NDArray[np.int64] | None
+    values: dict[int, str]
+    """Row number → what was seen there."""
+
+
+@dataclass(frozen=True)
+class _Rounds:
+    rows: Path
+    facts: Facts
+    engine: Engine
+
+    def ask(self, named: list[Named], good: npt.NDArray[np.bool_], about: str) -> list[tuple[Named, _Answer]]:
+        """Ask the good rows. One frame a view, with the columns that are named and no others."""
+        answers = []
+        for view in View:
+            asked = [one for one in named if one.view is view]
+            if asked and good.any():
+                frame, odd = self._frame(asked, view, good)
+                results = self._judge(f"project, {about} ({view})", asked, view, frame)
+                answers += [(one, _answer(one, result, frame, odd)) for one, result in zip(asked, results, strict=True)]
+        return answers
+
+    def _frame(
+        self, asked: list[Named], view: View, good: npt.NDArray[np.bool_]
+    ) -> tuple[pd.DataFrame, dict[str, npt.NDArray[np.int64]]]:
+        """The good rows' columns, by row number; and for each column read as numbers, the rows that hold none."""
+        import pandas as pd
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        schema = pq.read_schema(self.rows)
+        wanted = {column for one in asked for column in one.columns}
+        names = [name for name in schema.names if "*" in wanted or name in wanted] or ["label"]
+        if view is View.SCHEMA:
+            return schema.empty_table().to_pandas(), {}
+        parts, start = [], 0
+        for batch in batches(self.rows, names):
+            parts.append(batch.filter(pa.array(good[start : start + len(batch)])))
+            start += len(batch)
+        frame = pa.Table.from_batches(parts).to_pandas(split_blocks=True, self_destruct=True)
+        frame.index = pd.Index(np.flatnonzero(good))
+        if TARGET in wanted or "*" in wanted:
+            classes = np.array(self.facts.labels.classes, object)
+            frame[TARGET] = pd.Series(classes[self.facts.labels.codes[good]], index=frame.index, dtype="str")
+        odd = {name: _to_numbers(frame, name) for name in frame.columns} if view is View.NUMBERS else {}
+        return frame, odd
+
+    def _judge(self, name: str, asked: list[Named], view: View, frame: pd.DataFrame) -> list[Judged]:
+        expectations = [one.expectation for one in asked]
+        if view is not View.SQL:
+            return self.engine.judge(name, frame, expectations)
+        with tempfile.TemporaryDirectory(prefix="evertune-") as folder:
+            database = Path(folder) / "rows.db"
+            with closing(sqlite3.connect(database)) as connection:
+                frame.to_sql(TABLE, connection, index_label=KEY, chunksize=10_000)
+            return self.engine.judge_sql(name, database, TABLE, KEY, expectations)
+
+
+def _to_numbers(frame: pd.DataFrame, name: str) -> npt.NDArray[np.int64]:
+    """Read the column as numbers, if most of its values are; return the rows whose value is none."""
+    import pandas as pd
+
+    column = frame[name]
+    numbers = pd.to_numeric(column, errors="coerce")
+    odd = column.notna() & numbers.isna()
+    if 2 * int(odd.sum()) > int(column.notna().sum()):
+        return np.zeros(0, np.int64)
+    frame[name] = numbers.astype("float64")
+    return frame.index[odd].to_numpy(np.int64)
+
+
+def _answer(one: Named, result: Judged, frame: pd.DataFrame, odd: dict[str, npt.NDArray[np.int64]]) -> _Answer:
+    if result.error is not None:
+        raise UnfitError(
+            f"{one.where}: {one.kind} could not be judged: {result.error} "
+            "Look at its arguments, and whether the column holds what it is about (numbers, dates, text)."
+        )
+    if result.rows is None or not one.per_value:
+        return _Answer(result.success, result.observed, None, {})
+    columns = [column for column in one.columns if column in frame] or list(frame.columns[:1])
+    strange = np.unique(np.concatenate([np.zeros(0, np.int64), *(odd.get(column, ()) for column in columns)]))
+    rows = np.union1d(result.rows, strange).astype(np.int64)
+    seen = frame.loc[rows, columns]
+    values = {
+        int(row): ", ".join(f"{c} is {_value(v)}" for c, v in zip(columns, entry, strict=True))
+        for row, entry in zip(rows, seen.itertuples(index=False), strict=True)
+    }
+    return _Answer(not len(rows), result.observed, rows, values)
+
+
+def _value(value: Any) -> str:
+    if value is None or value != value:  # noqa: PLR0124 (NaN is what differs from itself)
+        return "no value of this kind"
+    return f"{value:g}" if isinstance(value, float) else shorten(value)

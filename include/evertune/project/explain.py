@@ -88,6 +88,11 @@ def options(place: Place) -> Mapping[str, Any]:
     return {}
 
 
+def is_block(place: Place) -> bool:
+    """Whether a block must stand at ``place``: not where nothing can be there too."""
+    return bool(options(place)) and type(None) not in _kinds(place)
+
+
 def _missing(place: Place, given: Any, context: Mapping[str, Any]) -> Words:  # noqa: ARG001 - one shape for all
     name = str(place[-1])
     meaning = options(place[:-1])[name].description.split(". ")[0].rstrip(".")

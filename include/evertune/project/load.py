@@ -10,20 +10,21 @@ import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from evertune.project import document as yamltext
 from evertune.project.across import across
-from evertune.project.document import Document, UnreadableError, where
-from evertune.project.explain import nearest
+from evertune.project.document import Document, Place, UnreadableError, where
+from evertune.project.explain import is_block, nearest
 from evertune.project.faults import Fault, ProjectError, of_options, of_text, position
 from evertune.project.forms import is_local
 from evertune.project.options import Project
 from evertune.records import UnfitError
 from evertune.settings import Settings
 
-__all__ = ["Fault", "ProjectError", "find", "load", "load_all", "load_many"]
+__all__ = ["Fault", "ProjectError", "find", "load", "load_all", "load_many", "slugs"]
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -88,22 +89,28 @@ def find(name_or_path: str, settings: Settings) -> Path:
         if path.is_file():
             return path.absolute()
         raise UnfitError(f"There is no project file {path}. Give the path of a YAML file, or the name of a project.")
-    files = _files(settings.projects)
-    slugs = {file: _slug(file) for file in files}
-    same = [file for file, slug in slugs.items() if slug == name_or_path]
+    there = slugs(settings)
+    same = [file for file, slug in there.items() if slug == name_or_path]
     if len(same) > 1:
         raise ProjectError([_same_slug(file, name_or_path, [o for o in same if o != file]) for file in same])
     # A file that cannot be read far enough to know its slug is meant by its name, so that its faults are told.
-    unread = [file for file in files if slugs[file] is None and file.stem == name_or_path]
+    unread = [file for file, slug in there.items() if slug is None and file.stem == name_or_path]
     for file in (*same, *unread):
         return file
-    known = sorted({slug for slug in slugs.values() if slug})
-    there = f"There are: {', '.join(known)}." if known else "There is none yet: `evertune init NAME` makes one."
-    hint = nearest(name_or_path, known)
-    raise UnfitError(
-        f"There is no project {name_or_path!r} in {settings.projects}. "
-        + (hint.capitalize() + " " if hint else "")
-        + there
+    raise UnfitError(_no_project(name_or_path, sorted({slug for slug in there.values() if slug}), settings.projects))
+
+
+def slugs(settings: Settings) -> dict[Path, str | None]:
+    """The files of the projects folder with their slugs, sound or not; ``None`` where a slug cannot be made out."""
+    return {file: _slug(file) for file in _files(settings.projects)}
+
+
+def _no_project(name: str, known: list[str], folder: Path) -> str:
+    if not known:
+        return f"There is no project {name!r}, nor any in {folder}: `evertune init NAME` makes one."
+    hint = nearest(name, known).capitalize()
+    return " ".join(
+        filter(None, (f"There is no project {name!r} in {folder}.", hint, f"There are: {', '.join(known)}."))
     )
 
 
@@ -131,9 +138,16 @@ def _project(path: Path, document: Document) -> tuple[Project | None, list[Fault
         return None, [Fault(path, 1, 1, "", f"expected a project's options, one a line; found {found}", hint)]
     try:
         # Strict JSON is what the published schema describes: a text is no number, a number no text, true no 1.
-        return Project.model_validate_json(json.dumps(document.value), strict=True), []
+        return Project.model_validate_json(json.dumps(_filled(document.value, ())), strict=True), []
     except ValidationError as error:
         return None, _all(path, document, error)
+
+
+def _filled(value: Any, place: Place) -> Any:
+    """``value`` with blocks for nothing, where a block's options have all been taken out or put behind a ``#``."""
+    if isinstance(value, dict):
+        return {name: _filled(inner, (*place, name)) for name, inner in value.items()}
+    return {} if value is None and is_block(place) else value
 
 
 def _all(path: Path, document: Document, error: ValidationError) -> list[Fault]:

@@ -137,7 +137,7 @@ class Gate(Options):
     """Gains below this do not matter: a challenger surely below it is rejected, not asked for more evidence."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """1 − the chance of promoting a model that is no better, over all challengers to one champion."""
-    guards: tuple[Guard, ...] = ()
+    guards: tuple[Guard, ...] = Field(default=(), examples=[[{"metric": "f1", "margin": 0.01}]])
     """Metrics that must not get worse."""
     slice_margin: Annotated[float, Field(gt=0)] | None = 0.05
     """A slice vetoes only where harm beyond this margin is shown."""

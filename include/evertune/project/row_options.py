@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from evertune.project.block import Options, Share
 from evertune.project.expectations import core_expectations
-from evertune.project.forms import unfit
+from evertune.project.forms import Script, unfit
 
 
 class Expectation(Options):
@@ -29,6 +29,9 @@ class Expectation(Options):
         return value
 
 
+EXPECTATIONS = [{"name": "expect_column_value_lengths_to_be_between", "arguments": {"column": "text", "min_value": 3}}]
+
+
 class Validation(Options):
     """What rows must be like. A bad row goes to quarantine; a bad column or too many bad rows stop the run."""
 
@@ -38,11 +41,11 @@ class Validation(Options):
     """Fewest good rows to go on with."""
     max_characters: Annotated[int, Field(ge=10, le=1_000_000)] = 10_000
     """A longer text is quarantined."""
-    script: str | None = None
+    script: Script | None = Field(default=None, examples=["Latin"])
     """Unicode script that most letters of a text should be of, such as `Latin`. Others are quarantined."""
     outlier_deviations: Annotated[float, Field(gt=0)] | None = 8.0
     """A text whose log-length lies further than this many robust standard deviations from the median is quarantined."""
-    expectations: tuple[Expectation, ...] = ()
+    expectations: tuple[Expectation, ...] = Field(default=(), examples=[EXPECTATIONS])
     """Further expectations. One on each value quarantines rows; one on a column's whole stops the run."""
 
 

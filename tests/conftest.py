@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,3 +17,30 @@ ROOT = Path(__file__).resolve().parent.parent
 def where(tmp_path: Path) -> Settings:
     """Settings whose home and projects are this test's own."""
     return load({"EVERTUNE_HOME": str(tmp_path / "home"), "EVERTUNE_PROJECTS": str(tmp_path / "projects")})
+
+
+@pytest.fixture(scope="session")
+def wheels() -> Path:
+    """The checkout's cache of downloaded wheels, so that only the first test that needs one waits for it."""
+    folder = Path(os.environ.get("EVERTUNE_HOME", ROOT / ".evertune")) / "cache" / "wheels"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def warm(where: Settings, wheels: Path) -> Settings:
+    """Settings of this test's own with the shared downloads."""
+    (where.home / "cache").mkdir(parents=True)
+    (where.home / "cache" / "wheels").symlink_to(wheels)
+    where.projects.mkdir()
+    return where
+
+
+@pytest.fixture
+def environment(warm: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """The same as this process's environment, for what reads it and for subprocesses."""
+    monkeypatch.setenv("EVERTUNE_HOME", str(warm.home))
+    monkeypatch.setenv("EVERTUNE_PROJECTS", str(warm.projects))
+    for name in ("EVERTUNE_DATABASE_URL", "EVERTUNE_MLFLOW_URI", "EVERTUNE_MLFLOW_ARTIFACTS", "EVERTUNE_REMOTE"):
+        monkeypatch.delenv(name, raising=False)
+    yield warm

@@ -1,0 +1,118 @@
+"""Every DAG is found, parses without anything heavy, and runs for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from evertune.ledger import engine, releases, runs
+from evertune.project.load import load_all
+from evertune.settings import Settings, load
+from tests.support import ROOT, small_project, write_project
+
+pytestmark = pytest.mark.integration
+
+HEAVY = ("torch", "transformers", "peft", "mlflow", "great_expectations", "evidently", "pandas", "dvc")
+DAG_FILES = {"retrain.py": "retrain__", "release.py": "release__"}
+NO_DAGS = {"assets.py", "tasks.py"}
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[dict[str, str]]:
+    """The environment of an Airflow with a database of its own, one small project and one that is none."""
+    root = tmp_path_factory.mktemp("airflow")
+    home = root / "home"
+    (home / "cache").mkdir(parents=True)
+    (home / "cache" / "wheels").symlink_to(wheels)
+    (root / "projects").mkdir()
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(root / "airflow"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "EVERTUNE_HOME": str(home),
+        "EVERTUNE_PROJECTS": str(root / "projects"),
+    }
+    where = load(environment)
+    write_project(where, small_project())
+    (where.projects / "broken.yaml").write_text("schema_version: 1\nslug: broken\n")
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], env=environment, check=True, capture_output=True)
+    yield environment
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def _python(environment: dict[str, str], *arguments: str) -> str:
+    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
+    return done.stdout
+
+
+def _run(environment: dict[str, str], dag_id: str, conf: dict[str, object]) -> dict[str, str]:
+    printed = _python(environment, str(Path(__file__).parent / "run_dag.py"), dag_id, json.dumps(conf))
+    line = next(line for line in printed.splitlines() if line.startswith("STATES "))
+    states: dict[str, str] = json.loads(line.removeprefix("STATES "))
+    return states
+
+
+def test_every_dag_file_is_listed_here() -> None:
+    assert {path.name for path in (ROOT / "dags").glob("*.py")} == set(DAG_FILES) | NO_DAGS
+
+
+def test_parsing_finds_every_dag_and_imports_nothing_heavy(airflow: dict[str, str]) -> None:
+    script = (
+        "import json, sys\nfrom airflow.dag_processing.dagbag import DagBag\nbag = DagBag()\n"
+        "print('FOUND ' + json.dumps({'dags': sorted(bag.dags), 'errors': bag.import_errors,"
+        f" 'heavy': [m for m in {HEAVY} if m in sys.modules],"
+        " 'docs': {i: bool(d.doc_md) for i, d in bag.dags.items()}, 'tags': {i: sorted(d.tags) for i, d in bag.dags.items()}}))"
+    )
+    printed = _python(airflow, "-c", script)
+    found = json.loads(next(line for line in printed.splitlines() if line.startswith("FOUND ")).removeprefix("FOUND "))
+    assert found["errors"] == {}
+    assert found["dags"] == ["release__small-reviews", "retrain__broken", "retrain__small-reviews"]
+    assert found["heavy"] == []
+    assert all(found["docs"].values())
+    assert "invalid" in found["tags"]["retrain__broken"]
+
+
+def test_the_dag_of_a_broken_file_tells_the_fault(airflow: dict[str, str]) -> None:
+    assert _run(airflow, "retrain__broken", {})["invalid"] == "failed"
+
+
+def test_a_project_is_trained_promoted_left_unchanged_and_rolled_back(airflow: dict[str, str]) -> None:
+    where: Settings = load(airflow)
+    first = _run(airflow, "retrain__small-reviews", {"reason": "the first"})
+    assert set(first.values()) == {"success"}, first
+    ledger = engine.ready(where.database_url)
+    release = releases.current(ledger, "small-reviews")
+    assert release is not None
+    assert release.generation == 1
+
+    second = _run(airflow, "retrain__small-reviews", {"reason": "nothing new"})
+    assert second["claim"] == "skipped"
+    assert second["tune"] == "skipped"
+    assert runs.history(ledger, "small-reviews", limit=1)[0].decision == "unchanged"
+
+    forced = _run(airflow, "retrain__small-reviews", {"force": True, "method": "lora"})
+    assert forced["judge"] == "success"
+    by_hand = _run(airflow, "release__small-reviews", {"action": "promote", "model_version": 2})
+    assert by_hand["release"] == "success"
+    back = _run(airflow, "release__small-reviews", {"action": "rollback"})
+    assert back["release"] == "success"
+    now = releases.current(ledger, "small-reviews")
+    assert now is not None
+    assert (now.generation, now.model_version, now.kind) == (3, 1, "rollback")
+
+
+def test_every_project_file_of_the_repository_is_valid() -> None:
+    projects, faults = load_all(load({"EVERTUNE_PROJECTS": str(ROOT / "projects")}))
+    assert faults == []
+    assert set(projects) == {path.stem for path in (ROOT / "projects").glob("*.yaml")}

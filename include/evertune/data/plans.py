@@ -1,0 +1,68 @@
+"""What each data step depends on, as a small JSON file: same file, same inputs, same output.
+
+DVC hashes the plan of a step as it hashes data. So a plan holds what changes the step's bytes and nothing else: no path
+of this machine, no time, no setting of another step. A new learning rate leaves all data as it is; a new limit on bad
+rows validates again but draws nothing; a new salt only prepares again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from types import MappingProxyType
+from typing import Any
+
+from evertune import files
+from evertune.project import Project
+from evertune.project.options import Source
+from evertune.records import Pins, Step
+
+RECIPES: Mapping[str, int] = MappingProxyType({"snapshot": 1, "validate": 1, "prepare": 1, "tune": 1, "judge": 1})
+"""Version of each step's recipe. Raise it by one, by hand, when the step's code changes what it makes of the same
+inputs: runs then do the step again instead of taking it for unchanged."""
+
+DATA_STEPS = (Step.SNAPSHOT, Step.VALIDATE, Step.PREPARE)
+
+
+def plan(step: Step, project: Project, pins: Pins) -> dict[str, Any]:
+    """The plan of a data step: a JSON value."""
+    data = project.data.model_dump(mode="json")
+    parts: dict[Step, dict[str, Any]] = {
+        Step.SNAPSHOT: {
+            "sources": [_source(source, pins) for source in project.data.sources],
+            "columns": data["columns"],
+            "redaction": data["redaction"],
+        },
+        Step.VALIDATE: {
+            "columns": data["columns"],
+            "label": data["label"],
+            "validation": project.validation.model_dump(mode="json"),
+        },
+        Step.PREPARE: {
+            "label": data["label"],
+            "preparation": project.preparation.model_dump(mode="json"),
+            "base": pins.base,
+        },
+    }
+    return {"step": step.value, "recipe": pins.recipes.get(step.value, RECIPES[step.value]), **parts[step]}
+
+
+def plan_hash(project: Project, pins: Pins) -> str:
+    """Hash of all that a run's outcome hangs on: same hash, same champion, then it is the same run.
+
+    Whose project it is, its description and its schedule change nothing, nor does the place of a local file whose
+    bytes are pinned.
+    """
+    resolved = project.model_dump(mode="json", exclude={"description", "owner", "schedule"})
+    resolved["data"]["sources"] = [_source(source, pins) for source in project.data.sources]
+    resolved["base"] = pins.base
+    recipes = dict(pins.recipes)
+    return files.hash_of({"project": resolved, "recipes": recipes, "label_watermark": pins.label_watermark})
+
+
+def _source(source: Source, pins: Pins) -> dict[str, Any]:
+    """How the source is read and the hash of its bytes; of a local path only the ending, which may tell its format."""
+    options = source.model_dump(mode="json", exclude={"uri", "sha256"})
+    ending = "".join(PurePath(source.uri).suffixes[-2:]).lower()
+    place = {"uri": source.uri} if "://" in source.uri else {"ending": ending}
+    return {**options, **place, "fingerprint": pins.sources[source.uri]}

@@ -1,0 +1,141 @@
+"""Data versions: a DVC workspace a run, a cache that all share, a remote that keeps what was used.
+
+A run's workspace is ``runs/<run_key>/`` with its own copy of the stages, so that runs never wait for each other and
+nothing is ever written to git. What makes a version come back is small and kept by the ledger: the text of
+``dvc.lock``, the project and the pins.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from evertune import files
+from evertune.data import dvc
+from evertune.data.plans import DATA_STEPS, RECIPES, plan, plan_hash
+from evertune.project import Project
+from evertune.records import Dataset, EvertuneError, Pins, RowCounts, Step, UnfitError
+from evertune.settings import Settings
+
+__all__ = ["Workspace", "checkout", "dataset", "open_workspace", "pin", "pin_all", "plan_hash", "push", "repro"]
+
+PIPELINE = Path(__file__).with_name("pipeline.yaml")
+"""The definition of the stages; the root ``dvc.yaml`` is equal to it. (Not named dvc.yaml: DVC would find it twice.)"""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where one run's data is made."""
+
+    folder: Path
+    slug: str
+    settings: Settings
+
+
+def pin(project: Project, settings: Settings) -> Pins:
+    """The world as the project's input: what its sources and base model are at this moment, by hash."""
+    from evertune.data.snapshot import fingerprint
+    from evertune.models import bases
+
+    sources = {source.uri: fingerprint(source, settings) for source in project.data.sources}
+    return Pins(sources=sources, base=bases.fingerprint(project.base, settings), recipes=dict(RECIPES))
+
+
+def open_workspace(settings: Settings, run_key: str, project: Project, pins: Pins) -> Workspace:
+    """The run's workspace, made where it is not there yet. Opening it again with the same inputs changes nothing."""
+    if Path(run_key).name != run_key:
+        raise EvertuneError(f"{run_key!r} cannot name a folder, so it is no run key.")
+    folder = settings.runs / run_key
+    dvc.reach(settings)
+    _lay_out(folder, {project.slug: (project, pins)})
+    _write(folder / ".dvc" / "config", dvc.config(settings))
+    _write(folder / "project.json", files.canonical(project.model_dump(mode="json")))
+    _write(folder / "pins.json", files.canonical(pins.model_dump(mode="json")))
+    return Workspace(folder, project.slug, settings)
+
+
+def repro(workspace: Workspace, step: Step) -> float:
+    """Bring the step, and those before it, up to date; return the seconds that took.
+
+    Raises what the stage raised, or :class:`EvertuneError` with the end of DVC's output.
+    """
+    shutil.rmtree(workspace.folder / "faults", ignore_errors=True)
+    return dvc.run(workspace.folder, workspace.settings, step.value, ["repro", f"{step.value}@{workspace.slug}"])
+
+
+def push(workspace: Workspace) -> None:
+    """Bring the workspace's data to the remote, and the record of which inputs made it (DVC's run cache)."""
+    dvc.reach(workspace.settings)
+    dvc.run(workspace.folder, workspace.settings, "push", ["push", "--run-cache"])
+
+
+def dataset(workspace: Workspace) -> Dataset:
+    """The prepared data, verified."""
+    folder = workspace.folder / "data" / workspace.slug / "dataset"
+    version = files.verify(folder)
+    return Dataset(
+        project=workspace.slug,
+        version=version,
+        path=str(folder),
+        rows=RowCounts.model_validate(files.read_json(folder / "summary.json")),
+        labels=tuple(files.read_json(folder / "labels.json")),
+        lock=(workspace.folder / "dvc.lock").read_text("utf-8"),
+    )
+
+
+def checkout(settings: Settings, lock: str, project: Project, pins: Pins, to: Path) -> Path:
+    """Restore those very bytes into the empty folder ``to``; return the dataset's folder in it, verified.
+
+    Files are copies, not links into the cache: they are the person's who asked.
+    """
+    if to.exists() and any(to.iterdir()):
+        raise UnfitError(f"{to} is not empty. Name a new folder to check the data out into.")
+    dvc.reach(settings)
+    _lay_out(to, {project.slug: (project, pins)})
+    _write(to / ".dvc" / "config", dvc.config(settings, links="reflink,copy"))
+    _write(to / "dvc.lock", lock)
+    dvc.run(to, settings, "pull", ["pull"])
+    folder = to / "data" / project.slug / "dataset"
+    files.verify(folder)
+    return folder
+
+
+def pin_all(settings: Settings, root: Path, projects: dict[str, Project]) -> list[Path]:
+    """Write every project's plans at the repository's root, for a person who runs plain ``dvc repro`` there.
+
+    Returns the files. The cache and remote are those of the runs, so what a run has made is not made again.
+    """
+    dvc.reach(settings)
+    pinned = {slug: (project, pin(project, settings)) for slug, project in projects.items()}
+    written = _lay_out(root, pinned)
+    for slug, (project, pins) in pinned.items():
+        for name, record in (("project.json", project), ("pins.json", pins)):
+            written.append(root / "plans" / slug / name)
+            _write(written[-1], files.canonical(record.model_dump(mode="json")))
+    # Machine-local: paths of this EVERTUNE_HOME are nobody else's, and git does not see config.local.
+    _write(root / ".dvc" / "config.local", dvc.config(settings, no_scm=not (root / ".git").exists()))
+    _write(root / ".dvc" / ".gitignore", "/config.local\n/tmp\n/cache\n")
+    if not (root / ".dvc" / "config").exists():
+        _write(root / ".dvc" / "config", "")
+    return written
+
+
+def _lay_out(folder: Path, pinned: dict[str, tuple[Project, Pins]]) -> list[Path]:
+    """The files that every workspace has: stages, their parameters and plans."""
+    texts = {
+        folder / "dvc.yaml": PIPELINE.read_text("utf-8"),
+        folder / "params.yaml": "".join(["projects:\n", *(f"  - {slug}\n" for slug in sorted(pinned))]),
+    }
+    for slug, (project, pins) in pinned.items():
+        for step in DATA_STEPS:
+            texts[folder / "plans" / slug / f"{step.value}.json"] = files.canonical(plan(step, project, pins)) + "\n"
+    for path, content in texts.items():
+        _write(path, content)
+    return list(texts)
+
+
+def _write(path: Path, content: str) -> None:
+    """Write unless it is there already: a retry then leaves times, and so what DVC knows of the file, alone."""
+    if not path.is_file() or path.read_text("utf-8") != content:
+        files.write_text(path, content)

@@ -8,6 +8,7 @@ found before anything of the folder is used.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -114,6 +115,23 @@ def _replace_folder(aside: Path, path: Path) -> None:
     aside.rename(path)
     fsync(path.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def full_disk_in_words(path: Path, what: str) -> Iterator[None]:
+    """A full disk (or quota, or file size limit) met while ``what`` is written to ``path`` becomes one sentence."""
+    try:
+        yield
+    except OSError as fault:
+        if fault.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise
+        there = next(folder for folder in [path, *path.parents] if folder.is_dir())
+        free = shutil.disk_usage(there).free / 1e6
+        raise EvertuneError(
+            f"The disk is full: {what} needs more room at {there} than the {free:.0f} MB that are free "
+            f"({os.strerror(fault.errno)}). Nothing half-written was left. Free some, or set EVERTUNE_HOME to a larger "
+            "disk, then run again."
+        ) from fault
 
 
 def seal(folder: Path) -> str:

@@ -40,6 +40,8 @@ class Settings(BaseModel):
     """How many jobs may hold a GPU of this machine at once."""
     lease_s: int
     """Seconds without a heartbeat-free commit after which a run may be taken over by another owner."""
+    subject_salt: str = ""
+    """Secret of the hashes that stand for subjects (people) in stored rows; with the same one, the same hash."""
 
     @property
     def runs(self) -> Path:
@@ -62,7 +64,8 @@ class Settings(BaseModel):
 
     def public(self) -> dict[str, str]:
         """The settings as text without passwords, for people and logs."""
-        return {name: _PASSWORD.sub(r"\1:***@", str(value)) for name, value in self.model_dump().items()}
+        shown = self.model_dump(exclude={"subject_salt"})
+        return {name: _PASSWORD.sub(r"\1:***@", str(value)) for name, value in shown.items()}
 
 
 _PASSWORD = re.compile(r"(//[^/:@]*):[^/@]*@")
@@ -83,4 +86,5 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         mlflow_ui=env.get("EVERTUNE_MLFLOW_UI", ""),
         gpus=int(env.get("EVERTUNE_GPUS", "1")),
         lease_s=int(env.get("EVERTUNE_LEASE_S", "300")),
+        subject_salt=env.get("EVERTUNE_SUBJECT_SALT", ""),
     )

@@ -1,0 +1,53 @@
+"""Sources with typed columns: Parquet files, and batches of Hugging Face data sets."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from evertune.data.sources.rows import Row, locate, typed_row
+from evertune.records import UnfitError
+
+_BATCH = 1000
+
+
+def rows(stream: IO[bytes], wanted: Sequence[str], where: str) -> Iterator[Row]:
+    """Rows of a Parquet file. Raises :class:`UnfitError` where it is none or a column is missing."""
+    with tempfile.TemporaryFile() as seekable:
+        # Parquet is read from its end; a member of a wheel or a .gz cannot be.
+        while piece := stream.read(1 << 20):
+            seekable.write(piece)
+        seekable.seek(0)
+        try:
+            file = parquet.ParquetFile(seekable)
+        except (pa.ArrowInvalid, OSError) as fault:
+            raise UnfitError(f"{where} is not a whole Parquet file, as its ending says ({_short(fault)}).") from fault
+        locate(file.schema_arrow.names, wanted, where)
+        try:
+            for batch in file.iter_batches(batch_size=_BATCH, columns=list(dict.fromkeys(wanted))):
+                yield from batch_rows({name: _values(batch.column(name)) for name in batch.schema.names}, wanted)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as fault:
+            raise UnfitError(f"{where} is a damaged Parquet file ({_short(fault)}). Write it again.") from fault
+
+
+def batch_rows(batch: Mapping[str, Sequence[Any]], wanted: Sequence[str]) -> Iterator[Row]:
+    """Rows of one batch of columns."""
+    for values in zip(*(batch[name] for name in wanted), strict=True):
+        yield typed_row(values)
+
+
+def _values(column: pa.Array) -> list[Any]:
+    try:
+        values: list[Any] = column.to_pylist()
+    except UnicodeDecodeError:
+        # One bad string: take the bytes, and let each row stand for itself.
+        values = [None if value is None else bytes(value) for value in column.cast(pa.binary()).to_pylist()]
+    return values
+
+
+def _short(fault: Exception) -> str:
+    return str(fault).split(". ", maxsplit=1)[0].strip().rstrip(".")[:200]

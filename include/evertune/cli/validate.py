@@ -40,7 +40,7 @@ def command(
 
 
 def _paths(names: list[str], settings: Settings) -> tuple[list[Path], list[Fault]]:
-    """The files of the names, each once, and a fault for each name that has none: the others are checked all the same."""
+    """The files of the names, each once, and a fault for each name that has none, so that the others are checked."""
     paths: dict[Path, None] = {}
     lost: list[Fault] = []
     for name in names:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-OWN_COLUMNS = ("row_id", "text", "label", "id", "group", "subject", "time")
+OWN_COLUMNS = ("row_id", "text", "label", "id", "group", "subject", "time", "source", "target")
 """Columns of a snapshot that an expectation can name."""
 
 

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 BUSY_S = 30
 """Seconds to wait for another writer before giving up."""
+
+
+def keep_to_one_process(engine: Engine) -> None:
+    """A connection that came along in a fork is dropped unused: two processes on one would spoil each other's work."""
+    event.listen(engine, "connect", _note_process)
+    event.listen(engine, "checkout", _check_process)
+
+
+def _note_process(_connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    entry.info["process"] = os.getpid()
+
+
+def _check_process(_connection: DBAPIConnection, entry: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
+    if entry.info["process"] != os.getpid():
+        entry.dbapi_connection = proxy.dbapi_connection = None  # type: ignore[misc] # as SQLAlchemy's manual does it
+        raise DisconnectionError("the connection belongs to the process that this one was forked from")
 
 
 def prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
@@ -62,6 +62,7 @@ def _engine(url: URL, *, foreign_keys: bool) -> Engine:
             engine, "connect", connections.prepare_sqlite if foreign_keys else connections.prepare_sqlite_for_upgrade
         )
         event.listen(engine, "begin", connections.begin_sqlite)
+        connections.keep_to_one_process(engine)
         return engine
     try:
         engine = create_engine(
@@ -71,12 +72,13 @@ def _engine(url: URL, *, foreign_keys: bool) -> Engine:
             pool_pre_ping=True,
             pool_timeout=connections.BUSY_S,
         )
-    except (NoSuchModuleError, ImportError) as fault:
+    except ImportError as fault:
         raise EvertuneError(
             f"The driver of {url.drivername} is not there ({fault}): pip install psycopg2-binary."
         ) from None
     event.listen(engine, "connect", connections.prepare_postgresql)
     event.listen(engine, "begin", connections.begin_postgresql)
+    connections.keep_to_one_process(engine)
     return engine
 
 

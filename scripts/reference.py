@@ -10,8 +10,8 @@ import ast
 import inspect
 import sys
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
 
 from evertune.cli.main import app
@@ -50,14 +50,14 @@ def _main_help() -> str:
     """
 
 
-def _commands(command: click.Command, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], click.Command]]:
+def _commands(command: Any, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]]:
     inner = getattr(command, "commands", None)
     if inner is None:
         return [(path, command)]
     return [found for name, sub in inner.items() for found in _commands(sub, (*path, name))]
 
 
-def _row(parameter: click.Parameter) -> str:
+def _row(parameter: Any) -> str:
     option = parameter.param_type_name == "option"
     names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts)) if option else f"`{str(parameter.name).upper()}`"
     told = " ".join(str(getattr(parameter, "help", "") or "").split())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -21,7 +21,7 @@ COMMANDS = {
 HEAVY = ("torch", "transformers", "peft", "mlflow", "great_expectations", "evidently", "pandas", "dvc", "airflow")
 
 
-def _commands(command: click.Command, path: tuple[str, ...] = ()) -> dict[str, click.Command]:
+def _commands(command: Any, path: tuple[str, ...] = ()) -> dict[str, Any]:
     inner = getattr(command, "commands", None)
     if inner is None:
         return {" ".join(path): command}

@@ -46,8 +46,9 @@ def pin(
     where = load_settings()
     if everything == (project is not None):
         raise EvertuneError("Say which project, or --all.")
-    projects = list(load_all(where)[0].values()) if everything else [load(find(str(project), where))]
-    written = [str(path) for path in versions.pin_all(projects, where, Path.cwd())]
+    found = load_all(where)[0].values() if everything else [load(find(str(project), where))]
+    projects = {one.slug: one for one in found}
+    written = [str(path) for path in versions.pin_all(where, Path.cwd(), projects)]
     if json:
         output.print_json({"written": written})
     else:

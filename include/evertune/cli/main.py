@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
 
-import click
 import structlog
 import typer
 
@@ -39,13 +39,19 @@ def main() -> None:
     except EvertuneError as fault:
         _complain(str(fault), type(fault).__name__)
         sys.exit(fault.exit_code)
-    except click.exceptions.Exit as left:
+    except OSError as fault:
+        if fault.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _complain(f"The disk is full: {fault.filename or 'a file'} could not be written. Nothing half-written is left; "
+                  "free some space and run the same command again.", "FullDisk")
+        sys.exit(1)
+    except typer.Exit as left:
         sys.exit(left.exit_code)
-    except click.ClickException as fault:
-        fault.show()
+    except typer.exceptions.TyperException as fault:
+        _complain(f"{fault} (see `evertune --help`)", "Usage")
         sys.exit(1)  # 2 is taken: it says that the project file or its data is unfit
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        _complain("Interrupted. What was finished is kept; the same command goes on from there.", "Interrupted")
+    except (KeyboardInterrupt, typer.Abort):
+        _complain("Interrupted. What was finished is kept and found again by the next run.", "Interrupted")
         sys.exit(130)
     sys.exit(status_code if isinstance(status_code, int) else 0)
 

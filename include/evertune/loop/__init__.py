@@ -9,13 +9,14 @@ from evertune.loop.outcome import outcome
 from evertune.loop.release import promote_by_hand, rollback
 from evertune.loop.run import Progress, run
 from evertune.loop.status import ProjectStatus, status
-from evertune.loop.steps import STEPS, fail, judge, prepare, promote, snapshot, tune, validate
+from evertune.loop.steps import STEPS, data_docs, fail, judge, prepare, promote, snapshot, tune, validate
 
 __all__ = [
     "STEPS",
     "Progress",
     "ProjectStatus",
     "claim",
+    "data_docs",
     "fail",
     "judge",
     "outcome",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from evertune import jobs
 from evertune.ledger import engine as ledger_engine
 from evertune.loop import steps
 from evertune.loop.claim import claim
@@ -53,8 +54,10 @@ def run(
         return _steps(held.key, owner, settings, report)
     except StaleError:
         raise  # somebody else has the run: it is not this process's to fail
-    except EvertuneError as fault:
-        steps.fail(held.key, owner, settings, str(fault))
+    except BaseException as fault:
+        if isinstance(fault, KeyboardInterrupt):
+            jobs.cancel(settings, held.key)  # the trainer is a process of its own and would go on
+        steps.fail(held.key, owner, settings, str(fault) or type(fault).__name__)
         raise
 
 

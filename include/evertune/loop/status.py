@@ -49,10 +49,10 @@ def status(project: Project, settings: Settings) -> ProjectStatus:
 
 
 def _reconcile(settings: Settings, slug: str, release: Release | None) -> tuple[str | None, str | None]:
-    from evertune.releases import mlflow
-
     if release is None and not (settings.home / "mlflow").exists() and settings.mlflow_uri.startswith("sqlite:"):
         return None, None  # nothing was ever trained here: no reason to make a registry
+    from evertune.releases import mlflow
+
     try:
         return mlflow.reconcile(settings, slug, release), None
     except EvertuneError as fault:

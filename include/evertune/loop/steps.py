@@ -33,6 +33,7 @@ from evertune.records import (
     Run,
     RunStatus,
     Step,
+    UnfitError,
     Verdict,
 )
 from evertune.settings import Settings
@@ -40,6 +41,7 @@ from evertune.settings import Settings
 log = structlog.get_logger(__name__)
 Report = Callable[[JsonObject], None]
 TUNING_JOB = "evertune.loop.tuning_job"
+DOCS_ADDRESS = "data_docs.url"
 
 
 @dataclass(frozen=True)
@@ -87,19 +89,37 @@ def validate(run_key: str, owner: str, settings: Settings) -> JsonObject:
 
     Raises :class:`UnfitError` where the data must not be trained on; Data Docs and quarantine are there even then.
     """
-    from evertune.releases import mlflow
-
     held = hold(run_key, owner, settings)
-    docs = settings.runs / run_key / "data" / held.project.slug / "valid" / "data_docs"
 
     def work() -> JsonObject:
-        versions.repro(held.workspace, Step.VALIDATE)
-        tracked = _tracking_run(held)
-        mlflow.log_folder(settings, tracked, docs, "data_docs")
-        link = mlflow.artifact_link(settings, tracked, "data_docs/index.html")
-        return {**_summary(held, "valid"), "data_docs": str(docs / "index.html"), "link": link}
+        try:
+            versions.repro(held.workspace, Step.VALIDATE)
+        except UnfitError as fault:
+            failed = held.workspace.folder / "failed" / held.project.slug / "valid" / "data_docs"
+            if failed.is_dir():
+                raise UnfitError(f"{fault}\nData Docs: {_publish_docs(held, failed)}") from fault
+            raise
+        docs = held.workspace.folder / "data" / held.project.slug / "valid" / "data_docs"
+        return {**_summary(held, "valid"), "data_docs": _publish_docs(held, docs)}
 
     return _once(held, Step.VALIDATE, work)
+
+
+def _publish_docs(held: Held, folder: Path) -> str:
+    """Put the Data Docs beside the run in MLflow, where people without this disk find them; return their address."""
+    from evertune.releases import mlflow
+
+    tracked = _tracking_run(held)
+    mlflow.log_folder(held.settings, tracked, folder, "data_docs")
+    address = mlflow.artifact_link(held.settings, tracked, "data_docs/index.html") or str(folder / "index.html")
+    files.write_text(held.workspace.folder / DOCS_ADDRESS, address)
+    return address
+
+
+def data_docs(run_key: str, settings: Settings) -> str:
+    """Address of the run's Data Docs, also where its data were unfit; empty where it has not validated yet."""
+    told = settings.runs / run_key / DOCS_ADDRESS
+    return told.read_text("utf-8") if told.exists() else ""
 
 
 def prepare(run_key: str, owner: str, settings: Settings) -> JsonObject:

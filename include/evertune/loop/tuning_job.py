@@ -88,7 +88,6 @@ def _evaluate(
         champion.generation if champion else 0,
         base,
         folder / "evaluation",
-        dataset_version=dataset.version,
     )
     files.write_json(told, evaluation.model_dump(mode="json"))
     return evaluation

@@ -15,7 +15,6 @@ import pytest
 from evertune import files
 from evertune.data.validate import validate
 from evertune.project.options import Project
-from evertune.records import UnfitError
 
 pytestmark = pytest.mark.integration
 
@@ -126,7 +125,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     "a megabyte": (row("x" * 1_048_576, "ham"), "too long: 1,048,576 characters"),
     "missing label": (row("A review without a label.", None), "missing label: "),
     "blank label": (row("A review with a blank label.", "  "), "missing label: "),
-    "unknown label": (row("A review of some sort.", "spm"), 'unknown label: "spm" is none of ham, spam; the nearest is spam'),
+    "unknown label": (row("A review of some sort.", "spm"), 'unknown label: "spm" is none of ham, spam; the nearest is'),
     "outlier length": (row("good " * 1500, "ham"), "outlier length: 7,500 characters is "),
     "a NUL byte": (row("A review cut off by a NUL byte.", "ham", fault="NUL byte"), "unreadable: NUL byte"),
 }  # fmt: skip

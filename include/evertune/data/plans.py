@@ -16,6 +16,7 @@ from evertune import files
 from evertune.project import Project
 from evertune.project.options import Source
 from evertune.records import Pins, Step
+from evertune.settings import Settings
 
 RECIPES: Mapping[str, int] = MappingProxyType({"snapshot": 1, "validate": 1, "prepare": 1, "tune": 1, "judge": 1})
 """Version of each step's recipe. Raise it by one, by hand, when the step's code changes what it makes of the same
@@ -24,7 +25,7 @@ inputs: runs then do the step again instead of taking it for unchanged."""
 DATA_STEPS = (Step.SNAPSHOT, Step.VALIDATE, Step.PREPARE)
 
 
-def plan(step: Step, project: Project, pins: Pins) -> dict[str, Any]:
+def plan(step: Step, project: Project, pins: Pins, settings: Settings) -> dict[str, Any]:
     """The plan of a data step: a JSON value."""
     data = project.data.model_dump(mode="json")
     parts: dict[Step, dict[str, Any]] = {
@@ -32,6 +33,7 @@ def plan(step: Step, project: Project, pins: Pins) -> dict[str, Any]:
             "sources": [_source(source, pins) for source in project.data.sources],
             "columns": data["columns"],
             "redaction": data["redaction"],
+            "subjects": _subjects(project, settings),
         },
         Step.VALIDATE: {
             "columns": data["columns"],
@@ -58,6 +60,13 @@ def plan_hash(project: Project, pins: Pins) -> str:
     resolved["base"] = pins.base
     recipes = dict(pins.recipes)
     return files.hash_of({"project": resolved, "recipes": recipes, "label_watermark": pins.label_watermark})
+
+
+def _subjects(project: Project, settings: Settings) -> str | None:
+    """A hash that changes with the secret that subjects are hashed with; none where the project has no subjects."""
+    if project.data.columns.subject is None:
+        return None
+    return files.hash_of({"project": project.slug, "salt": settings.subject_salt})
 
 
 def _source(source: Source, pins: Pins) -> dict[str, Any]:

@@ -31,7 +31,6 @@ def prepare(project: Project, valid: Path, base: Path, out: Path) -> None:
     nothing could be learnt or judged (see :func:`evertune.data.split.check`).
     """
     before = _validated(valid)
-    splitting.check_shares(project.preparation.split)
     _check_length(project.preparation.max_tokens, base)
     rows = reading.read(project, valid / "rows.parquet")
     if len(rows.ids) != before["valid"]:

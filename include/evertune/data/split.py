@@ -33,15 +33,6 @@ def assign(group: str, split: Split) -> int:
     return 1 if place < split.test + split.validation else 2
 
 
-def check_shares(split: Split) -> None:
-    """Raise :class:`UnfitError` where the shares leave nothing to train on."""
-    if split.test + split.validation >= 1.0:
-        raise UnfitError(
-            f"preparation.split: test ({split.test}) and validation ({split.validation}) leave no rows for training. "
-            "Make their sum less than 1."
-        )
-
-
 def check(counts: Mapping[str, Sequence[int]], labels: Sequence[str]) -> list[str]:
     """Judge the split by its rows per class, ``counts[split][label index]``; return warnings, one sentence each.
 

@@ -8,7 +8,6 @@ only sees DVC's exit status, to raise again.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import sys
@@ -41,9 +40,17 @@ def run(step: Step, slug: str, workspace: Path, settings: Settings) -> None:
         _validate(project, data, workspace / "failed" / slug / "valid")
     else:
         from evertune.data.prepare import prepare
-        from evertune.models import bases
 
-        prepare(project, data / "valid", bases.fetch(project.base, settings), data / "dataset")
+        prepare(project, data / "valid", _base(project, pins, settings), data / "dataset")
+
+
+def _base(project: Project, pins: Pins, settings: Settings) -> Path:
+    """The base model's folder, for its tokenizer, if it still is what was pinned."""
+    from evertune.models import bases
+
+    if bases.fingerprint(project.base, settings) != pins.base:
+        raise UnfitError(f"The base model {project.base.uri} has changed since this run was planned. Start a new run.")
+    return bases.fetch(project.base, settings)
 
 
 def _validate(project: Project, data: Path, failed: Path) -> None:
@@ -68,15 +75,10 @@ def main(arguments: list[str] | None = None) -> int:
     workspace = Path.cwd()
     with files.lock(workspace / ".dvc" / "tmp" / f"evertune.{slug}.{step}.lock", wait=True):
         try:
-            run(Step(step), slug, workspace, environment.load())
+            with files.full_disk_in_words(workspace, f"step {step} of {slug}"):
+                run(Step(step), slug, workspace, environment.load())
         except EvertuneError as fault:
             return _left(workspace, step, fault)
-        except OSError as fault:
-            if fault.errno not in {errno.ENOSPC, errno.EDQUOT}:
-                raise
-            place = fault.filename or workspace
-            full = EvertuneError(f"The disk is full: {step} could not write to {place}. Free space and run again.")
-            return _left(workspace, step, full)
     return 0
 
 

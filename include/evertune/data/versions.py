@@ -35,7 +35,7 @@ class Workspace:
 
 def pin(project: Project, settings: Settings) -> Pins:
     """The world as the project's input: what its sources and base model are at this moment, by hash."""
-    from evertune.data.snapshot import fingerprint
+    from evertune.data.sources import fingerprint
     from evertune.models import bases
 
     sources = {source.uri: fingerprint(source, settings) for source in project.data.sources}
@@ -48,7 +48,7 @@ def open_workspace(settings: Settings, run_key: str, project: Project, pins: Pin
         raise EvertuneError(f"{run_key!r} cannot name a folder, so it is no run key.")
     folder = settings.runs / run_key
     dvc.reach(settings)
-    _lay_out(folder, {project.slug: (project, pins)})
+    _lay_out(settings, folder, {project.slug: (project, pins)})
     _write(folder / ".dvc" / "config", dvc.config(settings))
     _write(folder / "project.json", files.canonical(project.model_dump(mode="json")))
     _write(folder / "pins.json", files.canonical(pins.model_dump(mode="json")))
@@ -92,7 +92,7 @@ def checkout(settings: Settings, lock: str, project: Project, pins: Pins, to: Pa
     if to.exists() and any(to.iterdir()):
         raise UnfitError(f"{to} is not empty. Name a new folder to check the data out into.")
     dvc.reach(settings)
-    _lay_out(to, {project.slug: (project, pins)})
+    _lay_out(settings, to, {project.slug: (project, pins)})
     _write(to / ".dvc" / "config", dvc.config(settings, links="reflink,copy"))
     _write(to / "dvc.lock", lock)
     dvc.run(to, settings, "pull", ["pull"])
@@ -108,7 +108,7 @@ def pin_all(settings: Settings, root: Path, projects: dict[str, Project]) -> lis
     """
     dvc.reach(settings)
     pinned = {slug: (project, pin(project, settings)) for slug, project in projects.items()}
-    written = _lay_out(root, pinned)
+    written = _lay_out(settings, root, pinned)
     for slug, (project, pins) in pinned.items():
         for name, record in (("project.json", project), ("pins.json", pins)):
             written.append(root / "plans" / slug / name)
@@ -121,7 +121,7 @@ def pin_all(settings: Settings, root: Path, projects: dict[str, Project]) -> lis
     return written
 
 
-def _lay_out(folder: Path, pinned: dict[str, tuple[Project, Pins]]) -> list[Path]:
+def _lay_out(settings: Settings, folder: Path, pinned: dict[str, tuple[Project, Pins]]) -> list[Path]:
     """The files that every workspace has: stages, their parameters and plans."""
     texts = {
         folder / "dvc.yaml": PIPELINE.read_text("utf-8"),
@@ -129,7 +129,8 @@ def _lay_out(folder: Path, pinned: dict[str, tuple[Project, Pins]]) -> list[Path
     }
     for slug, (project, pins) in pinned.items():
         for step in DATA_STEPS:
-            texts[folder / "plans" / slug / f"{step.value}.json"] = files.canonical(plan(step, project, pins)) + "\n"
+            content = files.canonical(plan(step, project, pins, settings)) + "\n"
+            texts[folder / "plans" / slug / f"{step.value}.json"] = content
     for path, content in texts.items():
         _write(path, content)
     return list(texts)

@@ -1,0 +1,144 @@
+"""A BERT encoder's forward pass without padding: the tokens of a batch lie behind one another in one matrix.
+
+A padded batch computes every layer on tokens that are not there (up to half of all, arXiv 2107.02027), and needs a
+mask that keeps attention off the fast kernels. Here every matrix product runs on exactly the real tokens ``[tokens,
+width]``, and attention runs once a length, on the rows that have this very length, without a mask. A classification
+head reads the first token only, so the last layer computes keys and values for all tokens but everything else for
+one token a row: about 5/6 of that layer is not computed at all, forward and backward.
+
+The results are those of the transformers model (``tests/models/test_packed.py`` holds them to 1e-4), and gradients
+arrive at its own parameters, PEFT's adapters included, so that everything else (optimiser, saving, merging) stays as
+it is. Other architectures take :func:`evertune.models.forward.padded`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Rows behind one another, shortest first, so that rows of one length are neighbours."""
+
+    ids: Tensor
+    """Token ids, int64 ``[tokens]``."""
+    positions: Tensor
+    """Position of each token in its row, int64 ``[tokens]``."""
+    starts: Tensor
+    """Where each row begins, int64 ``[rows]``."""
+    groups: tuple[tuple[int, int], ...]
+    """(rows, length) of each run of rows of one length, in order. Lengths are at least 1."""
+    order: np.ndarray[Any, np.dtype[np.int64]]
+    """``order[i]`` is the place among the given rows of row i here."""
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return int(self.starts.shape[0])
+
+
+def pack(rows: Sequence[Sequence[int] | np.ndarray[Any, Any]], device: torch.device | None = None) -> Packed:
+    """Pack rows of token ids (none empty), sorted by length; equal lengths keep their order."""
+    import torch
+
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    if len(rows) == 0 or lengths.min() < 1:
+        raise ValueError("a batch needs at least one row, and each row at least one token")
+    order = np.argsort(lengths, kind="stable")
+    sorted_lengths = lengths[order]
+    starts = np.concatenate([[0], np.cumsum(sorted_lengths)[:-1]])
+    ids = np.concatenate([np.asarray(rows[place], dtype=np.int64) for place in order])
+    positions = np.arange(len(ids)) - np.repeat(starts, sorted_lengths)
+    values, counts = np.unique(sorted_lengths, return_counts=True)
+    groups = tuple((int(count), int(value)) for value, count in zip(values, counts, strict=True))
+    tensors = [torch.from_numpy(array).to(device, non_blocking=True) for array in (ids, positions, starts)]
+    return Packed(tensors[0], tensors[1], tensors[2], groups, order)
+
+
+def supports(model: Any) -> bool:
+    """Whether this is a plain BERT encoder, for which :func:`hidden` is exact."""
+    config = model.config
+    return (
+        getattr(config, "model_type", None) == "bert"
+        and getattr(config, "position_embedding_type", "absolute") in (None, "absolute")
+        and not getattr(config, "is_decoder", False)
+        and not getattr(config, "add_cross_attention", False)
+    )
+
+
+def hidden(bert: Any, batch: Packed, *, first_only: bool) -> Tensor:
+    """Last hidden states of a ``BertModel``: ``[rows, width]`` of the first tokens, else ``[tokens, width]``."""
+    states = _embed(bert.embeddings, batch)
+    layers = list(bert.encoder.layer)
+    for layer in layers[:-1]:
+        states = _layer(layer, states, batch, None)
+    return _layer(layers[-1], states, batch, batch.starts if first_only else None)
+
+
+def logits(model: Any, batch: Packed) -> Tensor:
+    """Logits of a ``BertForSequenceClassification``, ``[rows, classes]``, in the order of the packed rows."""
+    first = hidden(model.bert, batch, first_only=True)
+    pooler = model.bert.pooler
+    return model.classifier(model.dropout(pooler.activation(pooler.dense(first))))  # type: ignore[no-any-return]
+
+
+def _embed(embeddings: Any, batch: Packed) -> Tensor:
+    states = (
+        embeddings.word_embeddings(batch.ids)
+        + embeddings.token_type_embeddings.weight[0]
+        + embeddings.position_embeddings(batch.positions)
+    )
+    return _dropped(embeddings.dropout, embeddings.LayerNorm(states))
+
+
+def _layer(layer: Any, states: Tensor, batch: Packed, kept: Tensor | None) -> Tensor:
+    # kept: the tokens whose output is wanted (one a row), or None for all.
+    attention, own = layer.attention, layer.attention.self
+    key, value = own.key(states), own.value(states)
+    wanted = states if kept is None else states[kept]
+    query = own.query(wanted)
+    mixed = _attend(own, query, key, value, batch, one=kept is not None)
+    mixed = _dropped(attention.output.dropout, attention.output.dense(mixed))
+    middle = attention.output.LayerNorm(mixed + wanted)
+    inner = layer.intermediate.intermediate_act_fn(layer.intermediate.dense(middle))
+    inner = _dropped(layer.output.dropout, layer.output.dense(inner))
+    return layer.output.LayerNorm(inner + middle)  # type: ignore[no-any-return]
+
+
+def _attend(own: Any, query: Tensor, key: Tensor, value: Tensor, batch: Packed, *, one: bool) -> Tensor:
+    # One call a length. `one`: a single query token a row.
+    import torch
+    from torch.nn.functional import scaled_dot_product_attention
+
+    heads, size = own.num_attention_heads, own.attention_head_size
+    dropout = own.dropout.p if own.training else 0.0
+    per_row = [(rows, 1 if one else length) for rows, length in batch.groups]
+    queries = torch.split(query, [rows * wanted for rows, wanted in per_row])
+    tokens = [rows * length for rows, length in batch.groups]
+    parts = []
+    for (rows, length), (_, wanted), q, k, v in zip(
+        batch.groups, per_row, queries, torch.split(key, tokens), torch.split(value, tokens), strict=True
+    ):
+        mixed = scaled_dot_product_attention(
+            q.view(rows, wanted, heads, size).transpose(1, 2),
+            k.view(rows, length, heads, size).transpose(1, 2),
+            v.view(rows, length, heads, size).transpose(1, 2),
+            dropout_p=dropout,
+            scale=own.scaling,
+        )
+        parts.append(mixed.transpose(1, 2).reshape(rows * wanted, heads * size))
+    return torch.cat(parts)
+
+
+def _dropped(dropout: nn.Dropout, states: Tensor) -> Tensor:
+    # A dropout of p = 0 still draws its random numbers on a CPU, which costs as much as a matrix product.
+    return dropout(states) if dropout.p > 0 and dropout.training else states

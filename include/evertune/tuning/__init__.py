@@ -1,0 +1,1 @@
+"""Fine-tuning: methods, batches, the loop, checkpoints, and what memory they need."""

@@ -1,0 +1,72 @@
+"""PEFT's LoRA layers, computed with one matrix product forward instead of three.
+
+``y = x (W + s·BA)ᵀ + b``: the sum of the weights is small beside the product with all tokens of a batch, and the
+gradients of A and B need no gradient of W. The numbers are PEFT's (``tests/tuning/test_adapters.py``).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+_ADAPTER = "default"
+
+
+class _Merged(torch.autograd.Function):
+    """``x [tokens, in]``, frozen ``weight [out, in]``, ``a [rank, in]``, ``b [out, rank]`` → ``[tokens, out]``."""
+
+    @staticmethod
+    def forward(  # noqa: PLR0917 - autograd passes them by position
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+    ) -> Tensor:
+        kind = x.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+        with torch.autocast(kind, enabled=False):
+            merged = torch.addmm(weight, b, a, alpha=scale).to(dtype)
+            x = x.to(dtype)
+            ctx.save_for_backward(x, merged, a, b)
+            ctx.scale = scale
+            return linear(x, merged, None if bias is None else bias.to(dtype))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, merged, a, b = ctx.saved_tensors
+        (gradient,) = gradients
+        flat, flat_x = gradient.flatten(0, -2), x.flatten(0, -2)
+        narrow = flat @ b.to(flat.dtype)
+        for_a = (narrow.T @ flat_x).to(a.dtype) * ctx.scale
+        for_b = (flat.T @ (flat_x @ a.to(flat.dtype).T)).to(b.dtype) * ctx.scale
+        for_x = gradient @ merged if ctx.needs_input_grad[0] else None
+        return for_x, None, None, for_a, for_b, None
+
+
+def _forward(layer: Any, x: Tensor) -> Tensor:
+    base = layer.base_layer
+    return _Merged.apply(  # type: ignore[no-any-return, no-untyped-call]
+        x, base.weight, base.bias, layer.lora_A[_ADAPTER].weight, layer.lora_B[_ADAPTER].weight, layer.scaling[_ADAPTER]
+    )
+
+
+def _layers(model: nn.Module) -> list[Any]:
+    from peft.tuners.lora import Linear
+
+    return [module for module in model.modules() if isinstance(module, Linear)]
+
+
+def speed_up(model: nn.Module) -> None:
+    """Let plain LoRA layers over frozen linear ones run as one product. Others (dropout, DoRA) stay PEFT's."""
+    for layer in _layers(model):
+        drop = layer.lora_dropout[_ADAPTER]
+        simple = not isinstance(drop, nn.Dropout) and not layer.use_dora.get(_ADAPTER, False)
+        if simple and isinstance(layer.base_layer, nn.Linear) and not layer.base_layer.weight.requires_grad:
+            layer.forward = functools.partial(_forward, layer)
+
+
+def slow_down(model: nn.Module) -> None:
+    """Give the layers PEFT's own forward back."""
+    for layer in _layers(model):
+        layer.__dict__.pop("forward", None)

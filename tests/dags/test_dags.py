@@ -34,6 +34,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[
     (root / "projects").mkdir()
     environment = {
         **os.environ,
+        "PYTHONPATH": str(ROOT / "dags"),  # as Airflow does for its bundle
         "AIRFLOW_HOME": str(root / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),

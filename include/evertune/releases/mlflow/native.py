@@ -116,7 +116,8 @@ class NativeStore(Store):
             except Exception as fault:
                 if _code(fault) != "RESOURCE_ALREADY_EXISTS":
                     raise
-            source = f"models:/{model_id}"
+            # Not models:/ID: MLflow 3.17 looks that up under the process's global tracking URI, not this client's.
+            source = self._client.get_logged_model(model_id).artifact_location
             return _version(self._client.create_model_version(name, source, run_id, tags=dict(tags), model_id=model_id))
 
     def version(self, name: str, number: int) -> Version:

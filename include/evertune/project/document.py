@@ -17,7 +17,7 @@ import yaml
 
 BYTES_LIMIT = 256 * 1024
 DEPTH_LIMIT = 20
-VALUES_LIMIT = 20_000
+VALUES_LIMIT = 5_000
 
 Place = tuple[str | int, ...]
 """Names and indices that lead from the document's top to a value."""
@@ -247,17 +247,22 @@ def _line_column(text: str, position: int) -> Mark:
 
 
 def _yaml_fault(fault: yaml.MarkedYAMLError, text: str) -> UnreadableError:
-    where = fault.problem_mark or fault.context_mark
-    mark = Mark(where.line + 1, where.column + 1) if where else Mark(1, 1)
-    lines = text.splitlines()
-    line = lines[mark.line - 1] if mark.line <= len(lines) else ""
-    indent = line[: len(line) - len(line.lstrip())]
-    hint = ""
-    if "\t" in indent or line[mark.column - 1 : mark.column] == "\t":
-        hint = "indent by spaces: YAML forbids tabs there"
-    elif "mapping values are not allowed" in str(fault.problem):
-        hint = "put a text that has a colon and a space in it into quotes"
-    elif line.lstrip()[:1] in {"@", "`", "%"} or "cannot start any token" in str(fault.problem):
-        hint = "put a text that begins with a special character into quotes"
-    context = f" ({fault.context})" if fault.context else ""
-    return _fault(mark, f"expected YAML; {fault.problem or 'this cannot be read'}{context}", hint)
+    lines = text.splitlines() or [""]
+    where_ = fault.problem_mark or fault.context_mark
+    mark = Mark(where_.line + 1, where_.column + 1) if where_ else Mark(1, 1)
+    if mark.line > len(lines):  # something was never closed
+        mark = Mark(len(lines), len(lines[-1]) + 1)
+    since = f", begun in line {fault.context_mark.line + 1}" if fault.context_mark else ""
+    context = f" ({fault.context}{since})" if fault.context else ""
+    return _fault(mark, f"expected YAML; {fault.problem or 'this cannot be read'}{context}", _hint(fault, lines, mark))
+
+
+def _hint(fault: yaml.MarkedYAMLError, lines: list[str], mark: Mark) -> str:
+    line = lines[mark.line - 1]
+    if "\t" in line[: len(line) - len(line.lstrip())] or line[mark.column - 1 : mark.column] == "\t":
+        return "indent by spaces: YAML forbids tabs there"
+    if "mapping values are not allowed" in str(fault.problem):
+        return "put a text that has a colon and a space in it into quotes"
+    if "cannot start any token" in str(fault.problem):
+        return "put a text that begins with a special character into quotes"
+    return ""

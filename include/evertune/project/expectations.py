@@ -10,7 +10,7 @@ from pathlib import Path
 
 @functools.cache
 def core_expectations() -> tuple[str, ...]:
-    """Their names in snake case, as the installed package lists them; none where it does not, and nothing is refused then."""
+    """Their names in snake case, as the installed package lists them; none where none are listed."""
     package = importlib.util.find_spec("great_expectations")
     if package is None or package.origin is None:
         return ()

@@ -10,6 +10,7 @@ import codecs
 import re
 import warnings
 import zoneinfo
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Annotated
 from urllib.parse import parse_qsl
@@ -20,6 +21,8 @@ from pydantic_core import PydanticCustomError
 from evertune import wheels
 from evertune.project.scripts import SCRIPTS
 from evertune.records import UnfitError
+
+Check = Callable[[str], str]
 
 SCHEMES = ("wheel://", "hf://")
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
@@ -80,7 +83,7 @@ def _compile(text: str) -> re.Pattern[str]:
 def codec(text: str) -> str:
     """A text encoding that Python knows."""
     try:
-        b"".decode(text)
+        b"ab".decode(text, "replace")
         codecs.lookup(text)
     except (LookupError, ValueError) as fault:
         from encodings.aliases import aliases

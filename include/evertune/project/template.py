@@ -43,11 +43,8 @@ def new_file(name: str, settings: Settings) -> Path:
         )
     path = settings.projects / f"{name}.yaml"
     taken = [file for file, slug in slugs(settings).items() if name in {slug, file.stem}]
-    if taken or path.exists():
-        raise UnfitError(
-            f"{(*taken, path)[0]} is there already, and stays as it is. Choose another name, or edit that."
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if taken:
+        raise _taken(taken[0])
     _create(path, text(name, path))
     return path
 
@@ -73,19 +70,26 @@ def text(slug: str, path: Path) -> str:
 def _create(path: Path, content: str) -> None:
     # Mode x and not files.write_text: two people may ask for one name at once, and neither's file may be lost.
     try:
-        with path.open("x", encoding="utf-8") as stream:
-            try:
-                stream.write(content)
-                stream.flush()
-            except BaseException:
-                path.unlink(missing_ok=True)
-                raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("x", encoding="utf-8")
     except FileExistsError as fault:
-        raise UnfitError(f"{path} is there already, and stays as it is. Choose another name, or edit that.") from fault
+        raise _taken(path if path.parent.is_dir() else path.parent) from fault
     except OSError as fault:
-        raise UnfitError(
-            f"{path} cannot be written ({fault.strerror}). Mend that, or set EVERTUNE_PROJECTS."
-        ) from fault
+        raise _unwritable(path, fault) from fault
+    try:
+        with stream:
+            stream.write(content)
+    except OSError as fault:
+        path.unlink(missing_ok=True)
+        raise _unwritable(path, fault) from fault
+
+
+def _taken(path: Path) -> UnfitError:
+    return UnfitError(f"{path} is there already, and stays as it is. Choose another name, or edit that.")
+
+
+def _unwritable(path: Path, fault: OSError) -> UnfitError:
+    return UnfitError(f"{path} cannot be written: {fault.strerror}. Mend that, or set EVERTUNE_PROJECTS.")
 
 
 def _example(place: Place) -> Any:

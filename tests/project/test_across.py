@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from evertune.project.across import across
+from evertune.project.options import Project
+
+from .conftest import MINIMAL, Faults, Write
+
+DATA = {"sources": [{"constants": {"domain": "a"}}, {}], "columns": {"keep": ["channel"]}}
+
+
+def _found(**blocks: Any) -> list[tuple[str | int, ...]]:
+    return [found.place for found in across({"data": DATA, **blocks})]
+
+
+def test_slices_are_columns_that_are_kept_or_constant() -> None:
+    assert _found(evaluation={"slices": ["domain", "channel"]}) == []
+    assert _found(evaluation={"slices": ["domain", "chanel"]}) == [("evaluation", "slices", 1)]
+
+
+def test_expectations_name_columns_of_the_snapshot() -> None:
+    def of(column: object, name: str = "expect_x") -> dict[str, Any]:
+        return {"expectations": [{"name": name, "arguments": {"column": column}}]}
+
+    for column in ("text", "label", "id", "domain", "channel", "target", 5, None):
+        assert _found(validation=of(column)) == []
+    assert _found(validation=of("chanel")) == [("validation", "expectations", 0, "arguments", "column")]
+    assert _found(validation=of("chanel", "expect_column_to_exist")) == []
+
+
+def test_a_project_that_is_made_in_code_is_checked_too() -> None:
+    good = {
+        "schema_version": 1, "slug": "x", "owner": "me",
+        "data": {"sources": [{"uri": "a.csv"}], "columns": {"text": "a", "label": "b"}},
+    }  # fmt: skip
+    Project.model_validate(good)
+    with pytest.raises(ValidationError) as caught:
+        Project.model_validate({**good, "evaluation": {"slices": ["c"]}})
+    assert caught.value.errors()[0]["loc"] == ("evaluation", "slices", 0)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "x", [], [5], {"columns": 5, "sources": 5}, {"columns": {"keep": 5}}])
+def test_what_is_not_as_it_should_be_is_passed_over(wrong: object) -> None:
+    list(across({"data": wrong, "evaluation": wrong, "validation": wrong}))
+
+
+NESTED = st.recursive(
+    st.none() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(["data", "sources", "columns", "keep", "constants", "evaluation", "slices", "validation",
+                         "expectations", "arguments", "column", "name"]), inner, max_size=4),
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(["data", "evaluation", "validation"]), NESTED))
+def test_any_document_can_be_asked(document: dict[str, Any]) -> None:
+    list(across(document))
+
+
+def test_nothing_is_told_of_slices_where_nobody_knows_the_columns(faults: Faults, write: Write) -> None:
+    text = MINIMAL[: MINIMAL.index("data:")] + "evaluation: {slices: [x]}\n"
+    assert [fault.where for fault in faults(text)] == ["data"]

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from evertune.project import options
+from evertune.project.block import Options
+from evertune.project.options import Base, Cut, LabelRule, Project, Source
+
+
+def test_all_blocks_are_to_be_had_from_one_module() -> None:
+    pending, found = [Options], set()
+    while pending:
+        block = pending.pop()
+        found.add(block.__name__)
+        pending += block.__subclasses__()
+    mine = {name for name in found if getattr(options, name, None) is not None}
+    assert found <= mine
+    assert mine <= set(options.__all__)
+
+
+def test_nothing_changes_after_loading() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Base().uri = "other"  # type: ignore[misc]  # that is what is tried
+
+
+def test_the_default_base_model_is_pinned() -> None:
+    assert len(Base().sha256 or "") == 64
+    assert Base(uri="folder").sha256 is None
+
+
+def test_ranges_that_meet_do_not_overlap() -> None:
+    LabelRule(cuts=(Cut(label="a", below=0), Cut(label="b", at_least=0, below=1), Cut(label="a", at_least=1)))
+    with pytest.raises(ValidationError, match="overlap"):
+        LabelRule(cuts=(Cut(label="a", at_least=-1, below=0.5), Cut(label="b", at_least=0)))
+    with pytest.raises(ValidationError, match="less than below"):
+        Cut(label="a", at_least=1, below=1)
+
+
+def test_classes_and_cuts_exclude_each_other() -> None:
+    with pytest.raises(ValidationError, match="not both"):
+        LabelRule(classes=("a", "b"), cuts=(Cut(label="a", below=0), Cut(label="b", at_least=0)))
+
+
+def test_a_project_survives_being_stored() -> None:
+    project = Project.model_validate(
+        {
+            "schema_version": 1, "slug": "x", "owner": "me",
+            "data": {
+                "sources": [Source(uri="a.csv", constants={"k": "v"})],
+                "columns": {"text": "a", "label": "b", "group": {"column": "c", "pattern": "(.)"}},
+                "label": {"cuts": [{"label": "n", "below": 0.5}, {"label": "p", "at_least": 0.5}]},
+            },
+        }
+    )  # fmt: skip
+    assert Project.model_validate(project.model_dump(mode="json")) == project
+    assert Project.model_validate_json(project.model_dump_json(), strict=True) == project

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import OperationalError
 
+from evertune.ledger import connections, runs, triggers
 from evertune.ledger import engine as engines
-from evertune.ledger import runs, triggers
 from evertune.records import Cause, Decision, Outcome, Run, Verdict
 
 POSTGRES = os.environ.get("EVERTUNE_TEST_POSTGRES", "postgresql+psycopg2://postgres@127.0.0.1:5432/test")
@@ -36,6 +37,20 @@ def throw_away_schema() -> Iterator[str]:
         with server.connect() as connection:
             connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
         server.dispose()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_fsync() -> Iterator[None]:
+    """Spare the disk: no test here cuts the power, and a kill -9 loses nothing that the system has taken."""
+    prepare = connections.prepare_sqlite_for_upgrade
+
+    def hasty(connection: DBAPIConnection, entry: object) -> None:
+        prepare(connection, entry)
+        connection.cursor().execute("PRAGMA synchronous = OFF")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connections, "prepare_sqlite_for_upgrade", hasty)
+        yield
 
 
 @pytest.fixture(scope="session")

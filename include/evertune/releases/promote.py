@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from evertune.ledger import events
 from evertune.ledger.engine import clock, writing
-from evertune.ledger.releases import as_release
+from evertune.ledger.releases import as_release, newest
 from evertune.ledger.runs import hold
 from evertune.ledger.tables import ReleaseRow, RunRow, printable
 from evertune.records import EvertuneError, Release, Run, RunStatus, StaleError
@@ -55,11 +55,10 @@ def promote(  # noqa: PLR0917 - the columns of one row
         wanted = (run_key, model_version, digest, kind)
         if made and (made.run_key, made.model_version, made.digest, made.kind) == wanted:
             return as_release(made)
-        past = _history(session, project)
-        _compare(past, project, expected)
-        _check_digest(past, project, model_version, digest)
+        _compare(newest(session, project), project, expected)
+        _check_digest(session, project, model_version, digest)
         if by == GATE:
-            _check_gate(past, row, expected, digest)
+            _check_gate(_history(session, project), row, expected, digest)
         release = ReleaseRow(
             generation=expected + 1, model_version=model_version, digest=digest, run_key=run_key, kind=kind
         )
@@ -80,7 +79,7 @@ def rollback(engine: Engine, project: str, by: str, to: int | None = None, *, ex
         if not past:
             raise EvertuneError(f"{project} has no release yet: there is nothing to go back from.")
         if expected is not None:
-            _compare(past, project, expected)
+            _compare(past[-1], project, expected)
         target = _target(past, project, to)
         release = ReleaseRow(
             generation=past[-1].generation + 1,
@@ -121,8 +120,8 @@ def _history(session: Session, project: str) -> Sequence[ReleaseRow]:
     return session.scalars(query).all()
 
 
-def _compare(past: Sequence[ReleaseRow], project: str, expected: int) -> None:
-    answers = past[-1].generation if past else 0
+def _compare(present: ReleaseRow | None, project: str, expected: int) -> None:
+    answers = present.generation if present else 0
     if answers != expected:
         raise StaleError(
             f"Generation {answers} of {project} answers now, not {expected}, which this was decided against: nothing "
@@ -130,13 +129,15 @@ def _compare(past: Sequence[ReleaseRow], project: str, expected: int) -> None:
         )
 
 
-def _check_digest(past: Sequence[ReleaseRow], project: str, model_version: int, digest: str) -> None:
-    for release in past:
-        if release.model_version == model_version and release.digest != digest:
-            raise EvertuneError(
-                f"Version {model_version} of {project} answered as generation {release.generation} with digest "
-                f"{release.digest[:12]}…, now it has {digest[:12]}…: its files were changed. Do not use it."
-            )
+def _check_digest(session: Session, project: str, model_version: int, digest: str) -> None:
+    query = select(ReleaseRow).where(
+        ReleaseRow.project == project, ReleaseRow.model_version == model_version, ReleaseRow.digest != digest
+    )
+    if other := session.scalar(query.limit(1)):
+        raise EvertuneError(
+            f"Version {model_version} of {project} answered as generation {other.generation} with digest "
+            f"{other.digest[:12]}…, now it has {digest[:12]}…: its files were changed. Do not use it."
+        )
 
 
 def _check_gate(past: Sequence[ReleaseRow], row: RunRow, expected: int, digest: str) -> None:

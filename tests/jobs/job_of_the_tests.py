@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
@@ -26,6 +27,7 @@ def main(folder: Path) -> dict[str, Any]:
     payload = files.read_json(folder / "job.json")
     with (folder / "starts").open("a") as starts:
         starts.write(f"{os.getpid()}\n")
+    _be_alone(folder)
     checkpoint = folder / "checkpoints" / "step"
     first = int(checkpoint.read_text()) if checkpoint.exists() else 0
     for step in range(first, payload.get("steps", 1)):
@@ -47,6 +49,14 @@ def main(folder: Path) -> dict[str, Any]:
         os._exit(payload["exit"])
     devices = os.environ.get("CUDA_VISIBLE_DEVICES")
     return {"first": first, "session": os.getsid(0) == os.getpid(), "devices": devices, "gpu": _gpus_taken(folder)}
+
+
+def _be_alone(folder: Path) -> None:
+    """Note it where another worker of this job lives: a lock that no starter knows of tells."""
+    try:
+        fcntl.flock(os.open(folder / "alone", os.O_CREAT | os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        (folder / "two").touch()
 
 
 def _gpus_taken(folder: Path) -> int:

@@ -31,7 +31,15 @@ def test_a_result_that_is_there_is_returned_and_nothing_started(settings: Settin
     assert starts(settings) == 1
 
 
-@pytest.mark.parametrize("spoil", ["torn", "flipped", "no_json", "other_payload"])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "torn",
+        pytest.param("flipped", marks=pytest.mark.faults),
+        pytest.param("no_json", marks=pytest.mark.faults),
+        pytest.param("other_payload", marks=pytest.mark.faults),
+    ],
+)
 def test_a_result_that_cannot_be_believed_is_made_again(settings: Settings, spoil: str) -> None:
     path = settings.jobs / "job" / "result.json"
     attach(settings, {"steps": 1} if spoil == "other_payload" else {})
@@ -47,11 +55,11 @@ def test_a_result_that_cannot_be_believed_is_made_again(settings: Settings, spoi
     ("fault", "raised", "started"),
     [
         ("UnfitError", UnfitError, 1),
-        ("OwnError", UnfitError, 1),
-        ("StaleError", StaleError, 1),
-        ("UnreachableError", UnreachableError, 2),
-        ("EvertuneError", EvertuneError, 2),
-        ("ValueError", EvertuneError, 2),
+        pytest.param("OwnError", UnfitError, 1, marks=pytest.mark.faults),
+        pytest.param("StaleError", StaleError, 1, marks=pytest.mark.faults),
+        pytest.param("UnreachableError", UnreachableError, 2, marks=pytest.mark.faults),
+        pytest.param("EvertuneError", EvertuneError, 2, marks=pytest.mark.faults),
+        pytest.param("ValueError", EvertuneError, 2, marks=pytest.mark.faults),
     ],
 )
 def test_the_workers_fault_is_raised_again(
@@ -62,10 +70,18 @@ def test_the_workers_fault_is_raised_again(
     assert type(caught.value) is raised
     assert caught.value.exit_code == raised.exit_code
     assert starts(settings) == started
-    (settings.jobs / "job" / "mended").touch()
-    assert attach(settings, {"fault": fault}), "an old fault must not stop a later retry"
 
 
+def test_an_old_fault_does_not_stop_a_later_retry(settings: Settings) -> None:
+    folder = settings.jobs / "job"
+    folder.mkdir(parents=True)
+    fault = {"types": ["evertune.records.UnfitError"], "message": "old", "exit_code": 2, "retry": False}
+    files.write_json(folder / "fault.json", fault)
+    assert attach(settings)
+    assert not (folder / "fault.json").exists()
+
+
+@pytest.mark.faults
 def test_a_crash_that_repeats_ends_with_the_logs_tail(settings: Settings) -> None:
     with pytest.raises(EvertuneError, match=r"ended 2 times(?s:.)*the last words") as caught:
         attach(settings, {"exit": 9}, attempts=2)
@@ -78,12 +94,14 @@ def test_a_worker_that_is_killed_is_started_again_and_resumes(settings: Settings
     assert starts(settings) == 2
 
 
+@pytest.mark.faults
 def test_a_full_disk_is_said_in_words_and_not_tried_again(settings: Settings) -> None:
     with pytest.raises(EvertuneError, match="No space left on the disk of"):
         attach(settings, {"full_disk": True})
     assert starts(settings) == 1
 
 
+@pytest.mark.faults
 def test_a_module_that_does_not_exist_fails_with_its_log(settings: Settings) -> None:
     with pytest.raises(EvertuneError, match="No module named nowhere"):
         jobs.attach(settings, "job", "nowhere", {}, lambda _: None, attempts=1, poll_s=0.02)
@@ -112,6 +130,7 @@ def test_a_cancelled_job_does_not_start_until_the_file_is_gone(settings: Setting
     assert attach(settings)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("deaf", [False, True], ids=["leaves by itself", "is ended"])
 def test_cancelling_ends_the_worker(settings: Settings, deaf: bool) -> None:
     def cancel_at_two(progress: dict[str, Any]) -> None:
@@ -126,6 +145,7 @@ def test_cancelling_ends_the_worker(settings: Settings, deaf: bool) -> None:
         pass  # free: nobody works any more
 
 
+@pytest.mark.faults
 def test_a_result_beats_a_cancel_that_came_too_late(settings: Settings) -> None:
     first = attach(settings)
     jobs.cancel(settings, "job")
@@ -138,9 +158,9 @@ def test_a_payload_with_a_gpu_takes_one_of_the_machines(settings: Settings, monk
     with files.lock(settings.home / "locks" / "gpu-0"):
         done = attach(two, {"gpu": True})
     assert (done["gpu"], done["devices"]) == (2, "7"), "GPU 0 was taken: the worker must have the second"
-    assert attach(settings, {})["gpu"] == 2
 
 
+@pytest.mark.faults
 def test_a_job_waits_for_a_gpu_and_says_so(settings: Settings) -> None:
     seen: list[dict[str, Any]] = []
 
@@ -154,6 +174,7 @@ def test_a_job_waits_for_a_gpu_and_says_so(settings: Settings) -> None:
     assert not (settings.jobs / "job" / "starts").exists()
 
 
+@pytest.mark.faults
 def test_a_gpu_on_a_machine_that_allows_none_is_refused(settings: Settings) -> None:
     with pytest.raises(UnfitError, match="EVERTUNE_GPUS"):
         attach(settings.model_copy(update={"gpus": 0}), {"gpu": True})

@@ -19,19 +19,35 @@ _TABLE: dict[int, str | None] = {
 # The joiners spell words in Persian, Hindi and others and build emoji; beside ASCII they only hide things.
 _JOINERS = re.compile(r"(?<=[\x00-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?=[\x00-\x7f])")
 
+# Marks upon one letter. Composing sorts them in quadratic time (a megabyte of them takes hours), and no script needs
+# more than 30: the limit of Unicode's stream-safe text format (UAX 15).
+_MOST_MARKS = 30
+_MANY_MARKS = re.compile(rf"[^\w\s\x00-\x7f]{{{_MOST_MARKS + 1},}}")
+
 
 def normalise(text: str) -> str:
     """``text`` in Unicode NFC with every run of white space and control characters as one space, stripped.
 
-    Invisible characters are dropped; a lone surrogate, which no file can hold, becomes U+FFFD. Idempotent.
+    Invisible characters are dropped, as are marks beyond 30 upon one letter; a lone surrogate, which no file can
+    hold, becomes U+FFFD. Idempotent.
     """
     if not text.isprintable():  # everything in the table is unprintable to Python, and asking is cheap
         text = text.translate(_TABLE)
     if not text.isascii():
-        text = unicodedata.normalize("NFC", _JOINERS.sub("", text))
+        text = _MANY_MARKS.sub(_fewer_marks, _JOINERS.sub("", text))
+        text = unicodedata.normalize("NFC", text)
     if "  " in text:
         text = " ".join(filter(None, text.split(" ")))
     return text.strip(" ")
+
+
+def _fewer_marks(match: re.Match[str]) -> str:
+    kept, run = [], 0
+    for character in match.group():
+        run = run + 1 if unicodedata.combining(character) else 0
+        if run <= _MOST_MARKS:
+            kept.append(character)
+    return "".join(kept)
 
 
 def row_id(text: str) -> str:

@@ -20,15 +20,13 @@ _IBAN_LENGTHS = {
 _GROUP = re.compile(r"\d+")
 
 
+_DOUBLED = str.maketrans("0123456789", "0246813579")
+
+
 def luhn(digits: str) -> bool:
     """Whether the digits carry a right check digit (ISO/IEC 7812-1)."""
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        value = int(digit)
-        if place % 2:
-            value = value * 2 - 9 if value > 4 else value * 2
-        total += value
-    return total % 10 == 0
+    doubled = str(int(digits)).zfill(len(digits))[-2::-2].translate(_DOUBLED)
+    return (sum(map(int, digits[-1::-2])) + sum(map(int, doubled))) % 10 == 0
 
 
 def valid_cards(candidate: str, placeholder: str) -> str:

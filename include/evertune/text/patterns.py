@@ -42,7 +42,7 @@ def email(text: str, placeholder: str) -> tuple[str, int]:
     return replace(_EMAIL, text, lambda _: placeholder)
 
 
-_CARD = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,47}(?!\d)")
+_CARD = re.compile(r"(?<![\d+])\d(?:[ -]?\d){12,47}(?!\d)")
 
 
 def card(text: str, placeholder: str) -> tuple[str, int]:
@@ -97,7 +97,7 @@ def phone(text: str, placeholder: str) -> tuple[str, int]:
     """Telephone numbers of 8 to 15 digits; dates, years, amounts and decimals are left alone where it can be told."""
 
     def one(match: re.Match[str]) -> str:
-        before = text[: match.start()].rstrip(" ")[-1:] if match.start() else ""
+        before = text[max(0, match.start() - 2) : match.start()].rstrip(" ")[-1:]
         return phones(match.group(), placeholder) if before not in {"$", "€", "£", "¥"} else match.group()
 
     return replace(_PHONE, text, one)

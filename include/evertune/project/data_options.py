@@ -137,8 +137,8 @@ class Group(Options):
     column: Name
     """Column that tells the group."""
     pattern: GroupPattern | None = None
-    """Regular expression (Python's `re`), searched in the value; what its first round brackets match is the group. A
-    row whose value does not match is a group of its own. Without a pattern the whole value is the group."""
+    """Regular expression (Python's `re`), searched in the value; what its first round brackets match is the group. The
+    whole value is, where it does not match or there is no pattern."""
 
 
 class Columns(Options):

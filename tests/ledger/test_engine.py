@@ -18,6 +18,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from evertune.ledger import connections, runs, triggers
 from evertune.ledger import engine as engines
@@ -63,10 +64,73 @@ def test_a_second_upgrade_changes_nothing(ledger: Engine, url: str, start: Calla
     assert runs.get(ledger, run.key) == run
 
 
-def test_an_older_ledger_names_the_command(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "revisions", lambda: ["v0001", "v0002"])
-    with pytest.raises(EvertuneError, match="evertune db upgrade"):
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "v0002"
+down_revision = "v0001"
+
+
+def upgrade():
+    on_sqlite = op.get_bind().dialect.name == "sqlite"
+    with op.batch_alter_table("runs", recreate="always" if on_sqlite else "never") as table:
+        table.add_column(sa.Column("colour", sa.Text(), nullable=True))
+    {then}
+"""
+
+
+def _next(where: Path, then: str) -> Path:
+    """A folder of migrations with one more, which copies the table that all others refer to."""
+    folder = where / "migrations % of tomorrow"
+    shutil.copytree(engines.MIGRATIONS, folder)
+    (folder / "versions" / "v0002_colour.py").write_text(NEXT.format(then=then))
+    return folder
+
+
+def test_an_upgrade_keeps_what_is_there(
+    ledger: Engine, url: str, start: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start()
+    ledger.dispose()
+    monkeypatch.setattr(engines, "MIGRATIONS", _next(tmp_path, "pass"))
+    with pytest.raises(EvertuneError, match=r"at revision v0001, this evertune needs v0002.*evertune db upgrade"):
         engines.ready(url)
+    assert engines.upgrade(url) == "v0002"
+    engine = engines.ready(url)
+    assert "colour" in {column["name"] for column in inspect(engine).get_columns("runs")}
+    assert runs.get(engine, run.key) == run
+    assert triggers.pending(engine, "spam") == []
+    engine.dispose()
+
+
+def test_an_upgrade_that_fails_changes_nothing(
+    ledger: Engine, url: str, start: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start()
+    ledger.dispose()
+    monkeypatch.setattr(engines, "MIGRATIONS", _next(tmp_path, "raise ZeroDivisionError"))
+    with pytest.raises(ZeroDivisionError):
+        engines.upgrade(url)
+    monkeypatch.undo()
+    engine = engines.ready(url)
+    assert "colour" not in {column["name"] for column in inspect(engine).get_columns("runs")}
+    assert runs.get(engine, run.key) == run
+    engine.dispose()
+
+
+def test_an_upgrade_that_would_strand_rows_changes_nothing(
+    ledger: Engine, url: str, start: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start()
+    ledger.dispose()
+    monkeypatch.setattr(engines, "MIGRATIONS", _next(tmp_path, 'op.execute("DELETE FROM runs")'))
+    with pytest.raises((EvertuneError, IntegrityError)):  # PostgreSQL refuses the statement itself
+        engines.upgrade(url)
+    monkeypatch.undo()
+    engine = engines.ready(url)
+    assert runs.get(engine, run.key) == run
+    engine.dispose()
 
 
 @pytest.mark.parametrize("act", [engines.ready, engines.upgrade])
@@ -222,8 +286,6 @@ def test_a_reader_sees_one_state(ledger: Engine) -> None:
 
 
 def test_foreign_keys_are_kept(ledger: Engine) -> None:
-    from sqlalchemy.exc import IntegrityError
-
     with pytest.raises(IntegrityError), engines.writing(ledger) as session:
         session.execute(
             text(

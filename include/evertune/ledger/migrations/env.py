@@ -3,12 +3,22 @@
 ``alembic revision --autogenerate`` has none to hand over; then the ledger of the environment is compared.
 """
 
+from typing import Literal
+
 from alembic import context
+from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection
 
 from evertune import settings
 from evertune.ledger.engine import VERSION_TABLE, connect
-from evertune.ledger.tables import Table
+from evertune.ledger.tables import Json, Table, Utc
+
+
+def plain(kind: str, item: object, _context: AutogenContext) -> str | Literal[False]:
+    """Types of ours as those beneath them: a migration must not change when the code does."""
+    if kind == "type" and isinstance(item, Utc):
+        return "sa.DateTime(timezone=True)"
+    return "sa.Text()" if kind == "type" and isinstance(item, Json) else False
 
 
 def migrate(connection: Connection) -> None:
@@ -18,6 +28,7 @@ def migrate(connection: Connection) -> None:
         target_metadata=Table.metadata,
         version_table=VERSION_TABLE,
         render_as_batch=True,  # SQLite cannot alter a column, so a table is copied
+        render_item=plain,
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evertune.project import document
-from evertune.project.document import Mark, UnreadableError, decode, read, where
+from evertune.project.document import decode, read
+from evertune.project.places import Mark, UnreadableError, where
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evertune.project.document import Mark, read
+from evertune.project.document import read
 from evertune.project.faults import Fault, position
+from evertune.project.places import Mark
 
 FILE = Path("a.yaml")
 

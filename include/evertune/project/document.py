@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from evertune.project.places import Mark, Note, Place, UnreadableError
+
 BYTES_LIMIT = 256 * 1024
 DEPTH_LIMIT = 20
 VALUES_LIMIT = 5_000
-
-Place = tuple[str | int, ...]
-"""Names and indices that lead from the document's top to a value."""
 
 # The C parser is about ten times as fast; the wheels of PyYAML bring it, a build from source may not.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -34,30 +33,6 @@ _CONSTANTS = {
 }
 
 
-class Mark(NamedTuple):
-    """Line and column of a value's first character, counted from 1."""
-
-    line: int
-    column: int
-
-
-class Note(NamedTuple):
-    """A fault of the text, not yet of any file."""
-
-    mark: Mark
-    place: Place
-    message: str
-    hint: str = ""
-
-
-class UnreadableError(Exception):
-    """The text cannot be read any further."""
-
-    def __init__(self, note: Note) -> None:
-        super().__init__(note.message)
-        self.note = note
-
-
 @dataclass
 class Document:
     """A YAML document as plain values."""
@@ -69,11 +44,6 @@ class Document:
     """Where each value's name begins."""
     notes: list[Note] = field(default_factory=list)
     """Faults that did not keep the rest from being read, such as a name given twice."""
-
-
-def where(place: Place) -> str:
-    """``data.sources[0].uri`` of the names and indices that lead there."""
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).removeprefix(".")
 
 
 class _Anchor(NamedTuple):

@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from evertune.project.block import SHA256, SLUG
-from evertune.project.document import Place, where
 from evertune.project.options import Project
+from evertune.project.places import Place, where
 from evertune.project.slugs import suggestion
 
 Words = tuple[str, str]

@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from evertune.project.document import Document, Mark, Note, Place, where
+from evertune.project.document import Document
 from evertune.project.explain import explain, is_misspelt
+from evertune.project.places import Mark, Note, Place, where
 from evertune.records import UnfitError
 
 

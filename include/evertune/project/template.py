@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 
 from evertune.project.block import SLUG
-from evertune.project.document import Place
 from evertune.project.explain import options
 from evertune.project.load import slugs
 from evertune.project.options import SCHEMA_VERSION, Project
+from evertune.project.places import Place
 from evertune.project.slugs import LONGEST, suggestion
 from evertune.records import UnfitError
 from evertune.settings import Settings

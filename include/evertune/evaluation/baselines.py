@@ -59,30 +59,15 @@ def embeddings(base: Path, ids: Sequence[NDArray[np.int32]]) -> Floats:
     import torch
     import transformers
 
-    model = transformers.AutoModel.from_pretrained(
-        base, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-    ).eval()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model.to(device)
+    from evertune.models import classifier, forward
+
+    with classifier.quiet():
+        model = transformers.AutoModel.from_pretrained(
+            base, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+        )
+    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     found: Floats = np.zeros((len(ids), model.config.hidden_size), np.float32)
     with torch.inference_mode():
-        for batch in batches([len(row) for row in ids]):
-            longest = max(len(ids[i]) for i in batch)
-            tokens, mask = np.zeros((2, len(batch), longest), np.int64)
-            for line, i in enumerate(batch):
-                tokens[line, : len(ids[i])], mask[line, : len(ids[i])] = ids[i], 1
-            there = torch.from_numpy(mask).to(device)
-            hidden = model(input_ids=torch.from_numpy(tokens).to(device), attention_mask=there).last_hidden_state
-            mean = (hidden * there[:, :, None]).sum(dim=1) / there.sum(dim=1, keepdim=True)
-            found[batch] = mean.float().cpu().numpy()
-    return found
-
-
-def batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Row numbers in batches of near-equal length, each of at most :data:`TOKENS_PER_BATCH` tokens with padding."""
-    found: list[list[int]] = []
-    for i in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)):
-        if not found or (len(found[-1]) + 1) * lengths[i] > TOKENS_PER_BATCH:
-            found.append([])
-        found[-1].append(i)
+        for picked in forward.by_length([len(row) for row in ids], TOKENS_PER_BATCH):
+            found[picked] = forward.embeddings(model, [ids[row] for row in picked]).float().cpu().numpy()
     return found

@@ -142,14 +142,19 @@ def _decide(primary: Primary, findings: list[Finding], policy: Gate) -> Decision
 
 
 def _more_rows(primary: Primary, policy: Gate, looks: int) -> int | None:
-    """Test rows to add so that the next look shows the gain with 80% chance, were it truly what was observed.
+    """Test rows to add so that the next look decides with 80% chance, were the true gain what was observed.
 
-    An observed gain too small to matter is taken for the smallest that does. ``None`` where that is no gain at all,
-    or where the gain is proven and something else is missing.
+    A gain large enough is to be proven; below that, either the smallest that matters is to be proven or to be ruled
+    out, whichever takes fewer. ``None`` where neither can be, or the gain is proven and something else is missing.
     """
-    gains, effect = primary.gains, max(primary.gains.gain, policy.smallest_gain)
-    if effect <= 0 or primary.proven:
+    gains, smallest, power = primary.gains, policy.smallest_gain, comparison.quantile(1 - POWER)
+    distances = []
+    if max(gains.gain, smallest) > 0 and not primary.proven:
+        strict = comparison.quantile(spent(policy.confidence, looks + 1))
+        distances.append(max(gains.gain, smallest) / (strict + power))
+    if gains.gain < smallest and not primary.proven:
+        distances.append((smallest - gains.gain) / (comparison.quantile(1 - policy.confidence) + power))
+    if not distances:
         return None
-    z = comparison.quantile(spent(policy.confidence, looks + 1)) + comparison.quantile(1 - POWER)
     variance = max(gains.variance, 1 / gains.rows)
-    return max(math.ceil((z / effect) ** 2 * variance) - gains.rows, 1)
+    return max(math.ceil(variance / max(distances) ** 2) - gains.rows, 1)

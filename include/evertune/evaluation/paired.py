@@ -48,7 +48,7 @@ class Pairs:
     """``champion`` where there is one, and the baselines ``majority`` and ``untuned``; each ``[rows, classes]``."""
     groups: NDArray[np.int64]
     """Number of the group that the row belongs to."""
-    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    columns: Mapping[str, Sequence[str] | NDArray[np.str_]] = field(default_factory=dict)
     """Slice columns, such as ``length`` → short, medium or long."""
     min_slice_rows: int = 30
     """Slices with fewer rows judge nothing."""

@@ -106,8 +106,7 @@ def because(primary: Primary, policy: Gate, decision: Decision, more_rows: int |
     )
     if more_rows is None:
         return f"{told} ({odds})."
-    effect = size(primary.metric, max(primary.gains.gain, policy.smallest_gain))
-    return f"{told} ({odds}). If the true gain is {effect}, about {_round(more_rows):,} more test rows would show it."
+    return f"{told} ({odds}). About {_round(more_rows):,} more test rows would probably decide."
 
 
 def _round(rows: int) -> int:

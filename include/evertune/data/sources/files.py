@@ -53,13 +53,11 @@ def rows(stream: IO[bytes], name: str, source: Source, wanted: Sequence[str]) ->
         if kind is Format.PARQUET:
             yield from columnar.rows(raw, wanted, where)
             return
-        lines, there = text_lines(raw, source, where)
-        if not there:
-            raise UnfitError(f"{where} is empty. Name a file that holds rows.")
-        if kind is Format.JSONL:
-            yield from jsonlines.rows(lines, wanted, where)
-        else:
-            yield from delimited.rows(lines, source, wanted, "," if kind is Format.CSV else "\t", where)
+        with text_lines(raw, source, where) as lines:
+            if kind is Format.JSONL:
+                yield from jsonlines.rows(lines, wanted, where)
+            else:
+                yield from delimited.rows(lines, source, wanted, "," if kind is Format.CSV else "\t", where)
 
 
 def _hash(stream: IO[bytes]) -> str:

@@ -9,20 +9,23 @@ import io
 import zlib
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from evertune.data.sources.rows import MARK, MARKING
+from evertune.project.forms import ending
 from evertune.project.options import Format, Source
 from evertune.records import UnfitError
+
+if TYPE_CHECKING:
+    import zstandard
+    from typing_extensions import Buffer
 
 _ENDINGS = {
     ".csv": Format.CSV,
     ".tsv": Format.TSV,
-    ".tab": Format.TSV,
     ".jsonl": Format.JSONL,
     ".ndjson": Format.JSONL,
     ".parquet": Format.PARQUET,
-    ".pq": Format.PARQUET,
 }
 _MAGIC = {
     b"\x1f\x8b": "a gzip file",
@@ -43,12 +46,10 @@ def format_of(source: Source, name: str) -> Format:
     """The source's format: as it says, or by the ending of ``name``."""
     if source.format is not Format.AUTO:
         return source.format
-    path = PurePosixPath(name.lower())
-    ending = PurePosixPath(path.stem).suffix if path.suffix in {".gz", ".zst"} else path.suffix
-    if ending not in _ENDINGS:
+    if ending(name) not in _ENDINGS:
         kinds = ", ".join(kind.value for kind in Format if kind is not Format.AUTO)
         raise UnfitError(f"{source.uri}: its ending does not tell what it is. Say `format:`, one of {kinds}.")
-    return _ENDINGS[ending]
+    return _ENDINGS[ending(name)]
 
 
 @contextlib.contextmanager
@@ -56,26 +57,25 @@ def decompressed(raw: IO[bytes], name: str, where: str) -> Iterator[IO[bytes]]:
     """The bytes behind ``.gz`` and ``.zst``; others as they are. What is not what it says raises in one sentence."""
     import zstandard
 
-    ending = PurePosixPath(name.lower()).suffix
+    packing = PurePosixPath(name.lower()).suffix
     try:
-        if ending == ".gz":
+        if packing == ".gz":
             with gzip.GzipFile(fileobj=raw) as stream:
                 yield io.BufferedReader(stream, 1 << 20)
-        elif ending == ".zst":
-            _check_zstd(raw, where)
-            with zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as stream:
-                yield cast(IO[bytes], io.BufferedReader(cast(io.RawIOBase, stream), 1 << 20))
+        elif packing == ".zst":
+            yield cast(IO[bytes], io.BufferedReader(_ZstdReader(raw), 1 << 20))
         else:
             yield raw
     except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as fault:
-        kind = "gzip" if ending == ".gz" else "zstd"
+        kind = "gzip" if packing == ".gz" else "zstd"
         raise UnfitError(
             f"{where} is not a whole {kind} file, as its ending says ({fault}). Fetch it again, or name it as it is."
         ) from fault
 
 
-def text_lines(stream: IO[bytes], source: Source, where: str) -> tuple[Iterator[str], bool]:
-    """Lines of a text file with their ends, and whether there is anything at all.
+@contextlib.contextmanager
+def text_lines(stream: IO[bytes], source: Source, where: str) -> Iterator[Iterator[str]]:
+    """Lines of a text file with their ends. Raises :class:`UnfitError` where it is empty or no text.
 
     Bytes that do not decode become :data:`MARK`. Lines end at LF or CRLF; at a lone CR only where there is no LF.
     """
@@ -84,6 +84,8 @@ def text_lines(stream: IO[bytes], source: Source, where: str) -> tuple[Iterator[
         stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, stream), 1 << 20)
     )
     head = buffered.peek(1 << 16)[: 1 << 16]
+    if not head:
+        raise UnfitError(f"{where} is empty. Name a file that holds rows.")
     _check_is_text(head, source, where)
     codecs.register_error(MARKING, _mark)
     try:
@@ -92,7 +94,11 @@ def text_lines(stream: IO[bytes], source: Source, where: str) -> tuple[Iterator[
         raise UnfitError(f"{where}: there is no encoding {source.encoding!r}. Try utf-8, cp1252 or utf-16.") from fault
     encoding = "utf-8-sig" if encoding == "utf-8" else encoding
     newline = "" if b"\r" in head and b"\n" not in head else "\n"
-    return iter(io.TextIOWrapper(buffered, encoding, errors=MARKING, newline=newline)), bool(head)
+    text = io.TextIOWrapper(buffered, encoding, errors=MARKING, newline=newline)
+    try:
+        yield text
+    finally:
+        text.detach()  # closing the bytes is their owner's work
 
 
 def _mark(fault: UnicodeError) -> tuple[str, int]:
@@ -111,8 +117,37 @@ def _check_is_text(head: bytes, source: Source, where: str) -> None:
         raise UnfitError(f"{where} is not text: a tenth of its bytes are NUL. Name the right file or its `encoding`.")
 
 
-def _check_zstd(raw: IO[bytes], where: str) -> None:
-    head = raw.read(4)
-    raw.seek(0)
-    if head and not head.startswith(b"\x28\xb5\x2f\xfd"):
-        raise UnfitError(f"{where} is not a zstd file, as its ending says. Fetch it again, or name it as it is.")
+class _ZstdReader(io.RawIOBase):
+    """Decompresses frame after frame. The library's own reader takes a file that was cut off for whole."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._unread = b""
+        self._out = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        while not self._out:
+            data = self._unread or self._raw.read(1 << 14)
+            if not data:
+                if self._frame is not None:
+                    raise EOFError("it ends in the middle")
+                return 0
+            self._decompress(data)
+        view = memoryview(buffer)
+        n = min(len(view), len(self._out))
+        view[:n] = self._out[:n]
+        self._out = self._out[n:]
+        return n
+
+    def _decompress(self, data: bytes) -> None:
+        import zstandard
+
+        self._frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+        self._out = memoryview(self._frame.decompress(data))
+        self._unread = b""
+        if self._frame.eof:
+            self._unread, self._frame = self._frame.unused_data, None

@@ -58,7 +58,7 @@ class Drawing:
         for number, content in enumerate(contents):
             path = self.folder / f"{number}.csv"
             path.write_bytes(content.encode() if isinstance(content, str) else content)
-            sources.append({"uri": str(path), **((options or {})[number] if options else {})})
+            sources.append({"uri": str(path), **(options[number] if options else {})})
         project = self.project(sources, columns or {})
         pins = {source.uri: fingerprint(source, self.settings) for source in project.data.sources}
         draw(project, Pins(sources=pins, base="", recipes={}), self.out, self.settings)
@@ -232,8 +232,10 @@ def small_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-NOISE = random.Random(7)
-LARGE = "text,label\n" + "".join(f"{NOISE.getrandbits(4000):x},x\n" for _ in range(3000))
+def noise(kilobytes: int) -> str:
+    """A CSV file whose texts do not compress below half of their length."""
+    chance = random.Random(7)
+    return "text,label\n" + "".join(f"{chance.getrandbits(4000):x},x\n" for _ in range(kilobytes))
 
 
 @pytest.mark.usefixtures("small_files")
@@ -241,7 +243,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(drawn: Drawing) -> 
     small = "text,label\na,x\n"
     drawn(small)
     before = files.digest(drawn.out)
-    (drawn.folder / "0.csv").write_text(LARGE)
+    (drawn.folder / "0.csv").write_text(noise(800))
     project = drawn.project([{"uri": str(drawn.folder / "0.csv")}], {})
     pins = Pins(
         sources={project.data.sources[0].uri: fingerprint(project.data.sources[0], drawn.settings)}, base="", recipes={}
@@ -269,7 +271,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.faults
 def test_a_disk_that_runs_full_at_any_write(drawn: Drawing, tiny_disk: Path) -> None:
     path = drawn.folder / "0.csv"
-    path.write_text(LARGE)
+    path.write_text(noise(3000))
     project = drawn.project([{"uri": str(path)}], {})
     pins = Pins(sources={str(path): fingerprint(project.data.sources[0], drawn.settings)}, base="", recipes={})
     told = 0

@@ -100,7 +100,7 @@ def test_a_control_token_is_spelt_out(loaded: dict[str, Tokenizer]) -> None:
     tokenizer = loaded["wordpiece"]
     (ids,), _ = encode(tokenizer, ["a [SEP] b"], 64)
     assert "[" in [tokenizer.id_to_token(id_) for id_ in ids]
-    assert ids.count(tokenizer.token_to_id("[SEP]")) == 1
+    assert [tokenizer.id_to_token(id_) for id_ in ids].count("[SEP]") == 1
 
 
 @pytest.mark.parametrize("name", KINDS)

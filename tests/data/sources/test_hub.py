@@ -25,7 +25,7 @@ def test_what_is_no_address_is_told(uri: str) -> None:
 def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A hub that refuses every connection, as on a machine without a network."""
     import huggingface_hub.constants as hub_constants
-    from huggingface_hub.utils import close_session
+    from huggingface_hub import close_session
 
     monkeypatch.setattr(hub_constants, "ENDPOINT", "http://127.0.0.1:9")
     close_session()

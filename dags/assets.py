@@ -4,7 +4,7 @@ from airflow.sdk import Asset
 
 
 def drift_alert(slug: str) -> Asset:
-    """Says that a project's traffic has drifted. It only wakes `retrain__<slug>`: what is to be done is in the ledger."""
+    """Says that a project's traffic has drifted. It only wakes `retrain__<slug>`: what to do is in the ledger."""
     return Asset(name=f"drift_alert__{slug}", uri=f"evertune://drift-alert/{slug}", group="evertune")
 
 

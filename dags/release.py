@@ -11,13 +11,13 @@ nothing. Each is a new generation, in the ledger's chain of events with the name
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Param, get_current_context, task
-from assets import champion
-from tasks import release
+from airflow.sdk import DAG, Param, task
 
+from assets import champion
 from evertune.project import Project
 from evertune.project.load import load_all
 from evertune.settings import load
+from tasks import release
 
 
 def params() -> dict[str, Param]:
@@ -25,7 +25,9 @@ def params() -> dict[str, Param]:
     whole = {"type": ["null", "integer"], "minimum": 1}
     return {
         "action": Param("promote", enum=["promote", "rollback"], description="What is to be done"),
-        "model_version": Param(None, description="promote: which version; empty for the one awaiting approval", **whole),
+        "model_version": Param(
+            None, description="promote: which version; empty for the one awaiting approval", **whole
+        ),
         "generation": Param(None, description="rollback: to which generation; empty for the one before", **whole),
         "reason": Param("", type="string", maxLength=500, description="Why, for the ledger"),
     }
@@ -37,12 +39,7 @@ def build(project: Project) -> DAG:
         f"release__{project.slug}", schedule=None, max_active_runs=1, params=params(), doc_md=__doc__,
         tags=["evertune", project.slug], default_args={"owner": project.owner, "retries": 0},
     ) as dag:  # fmt: skip
-
-        @task(task_id="release", outlets=[champion(project.slug)])
-        def _release() -> None:
-            release(project.slug, dict(get_current_context()["params"]))
-
-        _release()
+        task(task_id="release", outlets=[champion(project.slug)])(release)(project.slug)
     return dag
 
 

@@ -20,13 +20,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, task
-from assets import champion, drift_alert
-from tasks import AS_IN_FILE, RETRIES, DataDocs, claim, perform, tell
+from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, chain, task
 
+from assets import champion, drift_alert
 from evertune.project import Project
 from evertune.project.load import load_all
 from evertune.settings import load
+from tasks import AS_IN_FILE, RETRIES, DataDocs, claim, perform, tell
 
 
 def params() -> dict[str, Param]:
@@ -47,6 +47,10 @@ def schedule(project: Project) -> AssetOrTimeSchedule | Asset:
     return AssetOrTimeSchedule(timetable=clock, assets=[alert])
 
 
+def _task(task_id: str, function: Any, **options: Any) -> Any:
+    return task(task_id=task_id, **options)(function)
+
+
 def retrain(project: Project) -> DAG:
     """The DAG of one project."""
     settings: dict[str, Any] = {"owner": project.owner, **RETRIES}
@@ -54,18 +58,17 @@ def retrain(project: Project) -> DAG:
         f"retrain__{project.slug}", schedule=schedule(project), catchup=False, max_active_runs=1, params=params(),
         description=project.description, doc_md=__doc__, tags=["evertune", project.slug], default_args=settings,
     ) as dag:  # fmt: skip
-        run_key = task(claim)(project.slug)
+        run_key = _task("claim", claim)(project.slug)
         steps = [
-            task(perform, task_id="snapshot")("snapshot", run_key),
-            task(perform, task_id="validate")("validate", run_key),
-            task(perform, task_id="prepare")("prepare", run_key),
-            task(perform, task_id="tune", pool="gpu")("tune", run_key),
-            task(perform, task_id="judge")("judge", run_key),
-            task(perform, task_id="promote", outlets=[champion(project.slug)])("promote", run_key),
+            _task("snapshot", perform)("snapshot", run_key),
+            _task("validate", perform)("validate", run_key),
+            _task("prepare", perform)("prepare", run_key),
+            _task("tune", perform, pool="gpu")("tune", run_key),
+            _task("judge", perform)("judge", run_key),
+            _task("promote", perform, outlets=[champion(project.slug)])("promote", run_key),
         ]
         steps[1].operator.operator_extra_links = (DataDocs(),)
-        for before, after in zip(steps, steps[1:], strict=False):
-            before >> after
+        chain(*steps)
     return dag
 
 
@@ -73,7 +76,7 @@ def invalid(name: str, faults: str) -> DAG:
     """The DAG of a file that is no project: it tells what is wrong, and harms no other."""
     told = f"# {name} is not a valid project file\n\n```\n{faults}\n```\n\nMend it; `evertune validate` checks it."
     with DAG(f"retrain__{name}", schedule=None, doc_md=told, tags=["evertune", "invalid"]) as dag:
-        task(tell, task_id="invalid")(faults)
+        _task("invalid", tell)(faults)
     return dag
 
 

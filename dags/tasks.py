@@ -30,12 +30,12 @@ AS_IN_FILE = "as in the project file"
 _CAUSES = {"scheduled": Cause.CLOCK, "asset_triggered": Cause.ALERT}
 
 
-class DataDocs(BaseOperatorLink):
+class DataDocs(BaseOperatorLink):  # type: ignore[misc]  # Airflow's classes are not typed for mypy here
     """Button of the task `validate`: Great Expectations' page on the rows of this run."""
 
     name = "Data Docs"
 
-    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's interface
         """What the task pushed; empty where it was cut off before."""
         return str(ti_key.xcom_pull(task_ids=ti_key.task_id, key="data_docs") or "")
 
@@ -88,13 +88,14 @@ def perform(step: str, run_key: str) -> None:
     log.info("%s: %s", step, result)
 
 
-def release(slug: str, params: dict[str, Any]) -> None:
+def release(slug: str) -> None:
     """Do what a person asked for in the form of `release__<project>`."""
     from evertune import loop
     from evertune.project.load import find, load
 
-    where = settings.load()
-    by = str(getattr(get_current_context()["dag_run"], "triggering_user_name", None) or "airflow")
+    context, where = get_current_context(), settings.load()
+    params = context["params"]
+    by = str(getattr(context["dag_run"], "triggering_user_name", None) or "airflow")
     project = load(find(slug, where))
     with _translated():
         if params["action"] == "promote":
@@ -134,7 +135,7 @@ def _fail(run_key: str, fault: Exception) -> None:
     except StaleError as stale:
         log.warning("the run is not failed by this task: %s", stale)
     except EvertuneError as other:
-        log.error("the run could not be ended as failed; its lease will run out: %s", other)
+        log.warning("the run could not be ended as failed; its lease will run out: %s", other)
 
 
 class _Progress:

@@ -1,0 +1,1 @@
+"""What the Makefile runs: locks, the embedded installation, the demo, generated documents."""

@@ -48,10 +48,8 @@ def main() -> int:
 def _follow(airflow: Airflow, dag_id: str, run_id: str, here: embedded.Embedded) -> None:
     """A progress bar with the step that runs now, until the DAG run has ended."""
     names = [step.value for step in Step]
-    columns = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[detail]}"), TimeElapsedColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=people) as bar:
+    told = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[detail]}")
+    with Progress(SpinnerColumn(), *told, TimeElapsedColumn(), console=people) as bar:
         task = bar.add_task("waiting for the scheduler", total=len(names), detail="")
         shown = ""
         while airflow.run_state(dag_id, run_id) in RUNNING:

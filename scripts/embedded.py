@@ -161,7 +161,9 @@ def _commands(embedded: Embedded) -> dict[str, list[str]]:
             "--backend-store-uri", f"sqlite:///{home}/mlflow/mlflow.db",
             "--default-artifact-root", f"{home}/mlflow/artifacts", "--no-serve-artifacts",
         ],
-        "airflow-api-server": [*airflow, "api-server", "--host", "127.0.0.1", "--port", str(embedded.airflow_port), "--workers", "1"],
+        "airflow-api-server": [
+            *airflow, "api-server", "--host", "127.0.0.1", "--port", str(embedded.airflow_port), "--workers", "1",
+        ],
         "airflow-scheduler": [*airflow, "scheduler", "--skip-serve-logs"],
         "airflow-dag-processor": [*airflow, "dag-processor"],
         "airflow-triggerer": [*airflow, "triggerer", "--skip-serve-logs"],
@@ -242,7 +244,7 @@ def _start(embedded: Embedded, name: str) -> None:
 def _await_all(embedded: Embedded) -> None:
     deadline = time.monotonic() + START_S
     with console.status("Waiting until Airflow and MLflow answer …"):
-        while not (missing := _missing(embedded)) == "":
+        while missing := _missing(embedded):
             for name, record in _records(embedded).items():
                 if not _alive(record):
                     raise EvertuneError(f"{name} ended while starting. Its log: {embedded.folder}/logs/{name}.log")
@@ -278,7 +280,7 @@ def down() -> list[str]:
             # The scheduler and the servers end their children on SIGINT; on SIGTERM some were left behind.
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGINT)
-        _, left = psutil.wait_procs(list(running.values()), timeout=STOP_S)
+        psutil.wait_procs(list(running.values()), timeout=STOP_S)
         _end([member for family in families.values() for member in family if member.is_running()])
         (embedded.folder / "processes.json").unlink(missing_ok=True)
     return list(running)

@@ -59,15 +59,28 @@ def _commands(command: Any, path: tuple[str, ...]) -> list[tuple[tuple[str, ...]
 
 def _row(parameter: Any) -> str:
     option = parameter.param_type_name == "option"
-    names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts)) if option else f"`{str(parameter.name).upper()}`"
+    names = (
+        ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
+        if option
+        else f"`{str(parameter.name).upper()}`"
+    )
     told = " ".join(str(getattr(parameter, "help", "") or "").split())
-    default = "required" if parameter.required else ("" if parameter.default in (None, False, "") else f"`{parameter.default}`")
+    default = (
+        "required"
+        if parameter.required
+        else ("" if parameter.default in (None, False, "") else f"`{parameter.default}`")
+    )
     return f"| {names} | {told} | {default} |"
 
 
 def dags() -> str:
     """Each DAG file's docstring, which is also what Airflow shows."""
-    lines = ["# The DAGs", "", "One of each for every file in `projects/`. Airflow shows the same text on the DAG's page.", ""]
+    lines = [
+        "# The DAGs",
+        "",
+        "One of each for every file in `projects/`. Airflow shows the same text on the DAG's page.",
+        "",
+    ]
     for file in sorted((ROOT / "dags").glob("*.py")):
         text = file.read_text()
         if "with DAG(" not in text:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,10 +36,10 @@ def warm(where: Settings, wheels: Path) -> Settings:
 
 
 @pytest.fixture
-def environment(warm: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+def environment(warm: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """The same as this process's environment, for what reads it and for subprocesses."""
     monkeypatch.setenv("EVERTUNE_HOME", str(warm.home))
     monkeypatch.setenv("EVERTUNE_PROJECTS", str(warm.projects))
     for name in ("EVERTUNE_DATABASE_URL", "EVERTUNE_MLFLOW_URI", "EVERTUNE_MLFLOW_ARTIFACTS", "EVERTUNE_REMOTE"):
         monkeypatch.delenv(name, raising=False)
-    yield warm
+    return warm

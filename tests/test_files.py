@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
@@ -73,7 +72,7 @@ def test_an_error_while_filling_leaves_the_old_folder_and_nothing_else(tmp_path:
     with pytest.raises(KeyboardInterrupt):
         fill_and_fail()
     assert files.verify(folder) == before
-    assert os.listdir(tmp_path) == ["made"]
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
 def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path) -> None:
@@ -88,15 +87,16 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=False)
     assert "File too large" in done.stderr
     assert files.read_json(path) == {"generation": 1}
-    assert os.listdir(tmp_path) == ["state.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
 
 
 def test_a_lock_is_held_by_one_and_goes_free_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    holder = f"from evertune import files; from pathlib import Path\nwith files.lock(Path({str(path)!r})):\n print('held', flush=True); input()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    holder = (
+        "from evertune import files; from pathlib import Path\n"
+        f"with files.lock(Path({str(path)!r})):\n print('held', flush=True); input()"
     )
+    process = subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     with pytest.raises(files.BusyError), files.lock(path):
@@ -108,7 +108,12 @@ def test_a_lock_is_held_by_one_and_goes_free_with_its_process(tmp_path: Path) ->
 
 
 @settings(deadline=None)
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
 def test_equal_values_have_equal_hashes_whatever_their_order(value: object) -> None:
     def turned(part: object) -> object:
         if isinstance(part, dict):

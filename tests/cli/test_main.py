@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import typer
+from tests.support import small_project, write_project
 
 from evertune.cli.main import app
 from evertune.settings import Settings
-from tests.support import small_project, write_project
 
 COMMANDS = {
     "validate", "init", "schema", "run", "status",

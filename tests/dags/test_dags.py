@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support import ROOT, small_project, write_project
 
 from evertune.ledger import engine, releases, runs
 from evertune.project.load import load_all
 from evertune.settings import Settings, load
-from tests.support import ROOT, small_project, write_project
 
 pytestmark = pytest.mark.integration
 
@@ -73,7 +73,8 @@ def test_parsing_finds_every_dag_and_imports_nothing_heavy(airflow: dict[str, st
         "import json, sys\nfrom airflow.dag_processing.dagbag import DagBag\nbag = DagBag()\n"
         "print('FOUND ' + json.dumps({'dags': sorted(bag.dags), 'errors': bag.import_errors,"
         f" 'heavy': [m for m in {HEAVY} if m in sys.modules],"
-        " 'docs': {i: bool(d.doc_md) for i, d in bag.dags.items()}, 'tags': {i: sorted(d.tags) for i, d in bag.dags.items()}}))"
+        " 'docs': {i: bool(d.doc_md) for i, d in bag.dags.items()},"
+        " 'tags': {i: sorted(d.tags) for i, d in bag.dags.items()}}))"
     )
     printed = _python(airflow, "-c", script)
     found = json.loads(next(line for line in printed.splitlines() if line.startswith("FOUND ")).removeprefix("FOUND "))

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.support import small_project, write_project
 
 from evertune.settings import Settings
-from tests.support import small_project, write_project
 
 pytestmark = pytest.mark.integration
 

@@ -33,7 +33,9 @@ def verify(json: output.Json = False) -> None:
     if json:
         output.print_json({"faults": faults, "head": list(head) if head else None})
     elif not faults:
-        output.people.print(f"The chain of events is whole. Head: {head}. Keep it elsewhere to find a truncation.", highlight=False)
+        output.people.print(
+            f"The chain of events is whole. Head: {head}. Keep it elsewhere to find a truncation.", highlight=False
+        )
     if faults:
         if not json:
             raise EvertuneError("The chain of events was tampered with:\n" + "\n".join(faults))

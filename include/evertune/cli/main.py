@@ -42,8 +42,11 @@ def main() -> None:
     except OSError as fault:
         if fault.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        _complain(f"The disk is full: {fault.filename or 'a file'} could not be written. Nothing half-written is left; "
-                  "free some space and run the same command again.", "FullDisk")
+        _complain(
+            f"The disk is full: {fault.filename or 'a file'} could not be written. Nothing half-written is left; "
+            "free some space and run the same command again.",
+            "FullDisk",
+        )
         sys.exit(1)
     except typer.Exit as left:
         sys.exit(left.exit_code)

@@ -38,7 +38,9 @@ def show(outcome: Outcome, console: Console) -> None:
         console.print(f"  It waits for a person: evertune release promote {outcome.project}", highlight=False)
     if outcome.release is not None:
         answers = outcome.release
-        console.print(f"Generation {answers.generation} answers: model version {answers.model_version}.", highlight=False)
+        console.print(
+            f"Generation {answers.generation} answers: model version {answers.model_version}.", highlight=False
+        )
     for picture in outcome.pictures:
         console.print(f"Picture: {picture}", markup=False, highlight=False, soft_wrap=True)
 

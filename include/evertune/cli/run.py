@@ -22,7 +22,7 @@ EXIT = {
 }
 
 
-def command(
+def command(  # noqa: PLR0917 - typer calls it by name
     project: output.ProjectName,
     force: Annotated[bool, typer.Option(help="Train even where nothing has changed.")] = False,
     method: Annotated[str | None, typer.Option(help="full or lora, instead of what the file says.")] = None,
@@ -78,12 +78,20 @@ def _run(project: Project, where: Settings, *, force: bool, reason: str, quiet: 
     from evertune.loop.run import describe, share
 
     names = [step.value for step in Step]
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[detail]}"), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=output.notes, disable=quiet, transient=True) as bar:
         task = bar.add_task(project.slug, total=len(names), detail="")
 
         def show(progress: loop.Progress) -> None:
             done = names.index(progress.step.value) + share(progress.detail)
-            bar.update(task, completed=done, description=f"{project.slug}: {progress.step}", detail=describe(progress.detail))
+            bar.update(
+                task, completed=done, description=f"{project.slug}: {progress.step}", detail=describe(progress.detail)
+            )
 
         return loop.run(project, where, force=force, reason=reason, report=show)

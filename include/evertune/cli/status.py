@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from evertune.cli import output
-from evertune.project.load import find, load, load_all
+from evertune.project.load import Fault, find, load, load_all
 from evertune.settings import load as load_settings
 
 
@@ -20,20 +20,27 @@ def command(
     from evertune.loop.status import status
 
     where = load_settings()
+    faults: list[Fault] = []
     if project is not None:
-        projects, faults = [load(find(project, where))], []
+        projects = [load(find(project, where))]
     else:
         valid, faults = load_all(where)
         projects = list(valid.values())
     found = [status(one, where) for one in projects]
     if json:
-        output.print_json({"projects": [one.model_dump(mode="json") for one in found], "faults": [str(fault) for fault in faults]})
+        output.print_json(
+            {"projects": [one.model_dump(mode="json") for one in found], "faults": [str(fault) for fault in faults]}
+        )
         return
     table = Table(title="evertune")
     for name in ("project", "answers", "last run", "verdict", "now"):
         table.add_column(name)
     for one in found:
-        answers = f"generation {one.release.generation} (version {one.release.model_version})" if one.release else "nothing yet"
+        answers = (
+            f"generation {one.release.generation} (version {one.release.model_version})"
+            if one.release
+            else "nothing yet"
+        )
         now = f"{one.active.key} ({one.active.owner})" if one.active else ""
         now = now or (f"{one.awaiting_approval} awaits approval" if one.awaiting_approval else "idle")
         table.add_row(one.project, answers, one.last_run or "none", one.last_error or one.last_verdict or "", now)

@@ -55,6 +55,15 @@ def report(folder: Path, progress: dict[str, Any]) -> None:
         aside.replace(folder / "progress.json")
 
 
+def progress(settings: Settings, key: str) -> dict[str, Any]:
+    """What the job last said of how far it is; empty where it has not said anything yet."""
+    try:
+        told: dict[str, Any] = files.read_json(folder_of(settings, key) / "progress.json")
+    except (FileNotFoundError, files.CorruptError):
+        return {}
+    return told
+
+
 def result(folder: Path, payload: dict[str, Any]) -> dict[str, Any] | None:
     """The job's result, where there is a whole one and it was made from this payload."""
     try:

@@ -41,7 +41,9 @@ def outcome(engine: Engine, run_key: str, project: Project) -> Outcome:
     )
 
 
-def unchanged(run: Run, project: Project, earlier: Outcome | None, verdict: Verdict, current: Release | None) -> Outcome:
+def unchanged(
+    run: Run, project: Project, earlier: Outcome | None, verdict: Verdict, current: Release | None
+) -> Outcome:
     """The outcome of a run that found its plan done before: the earlier one's numbers, with nothing trained."""
     told = {"run_key": run.key, "verdict": verdict, "release": current, "seconds": {}, "awaiting_approval": False}
     if earlier is not None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sqlalchemy import Engine
 
+from evertune.files import CorruptError
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger import releases, runs
 from evertune.project import Project
 from evertune.records import Decision, EvertuneError, Release, RunStatus
 from evertune.settings import Settings
+
+if TYPE_CHECKING:
+    from evertune.releases.mlflow import RegisteredVersion
 
 
 def promote_by_hand(
@@ -30,7 +36,7 @@ def promote_by_hand(
                 "--model-version N"
             )
         model_version = _version_of(waiting, project)
-    found = mlflow.describe(settings, project.slug, model_version)
+    found = check_signature(project.slug, model_version, None, settings)
     current = releases.current(engine, project.slug)
     if expected is None:
         is_waiting = waiting is not None and waiting.key == found.run_key
@@ -52,9 +58,26 @@ def rollback(project: Project, settings: Settings, *, by: str, to: int | None = 
     return release
 
 
+def check_signature(slug: str, version: int, digest: str | None, settings: Settings) -> RegisteredVersion:
+    """What the registry says of a version whose signature is a trusted one's.
+
+    Raises :class:`CorruptError` where nobody trusted has signed it, or where it is not the bundle of ``digest``.
+    """
+    from evertune.models import signing
+    from evertune.releases import mlflow
+
+    found = mlflow.describe(settings, slug, version)
+    if digest is not None and found.digest != digest:
+        raise CorruptError(f"Version {version} of {slug} in MLflow is not the model that was released. Do not use it.")
+    signing.verify(found.digest, found.tags.get("evertune.signature", ""), settings)
+    return found
+
+
 def awaiting(engine: Engine, slug: str) -> runs.RunEntry | None:
     """The newest run, if it waits for a person's yes: an older one was judged against a champion that is gone."""
-    judged = [run for run in runs.history(engine, slug) if run.status in (RunStatus.FINISHED, RunStatus.AWAITING_APPROVAL)]
+    judged = [
+        run for run in runs.history(engine, slug) if run.status in (RunStatus.FINISHED, RunStatus.AWAITING_APPROVAL)
+    ]
     last = next((run for run in judged if run.decision is not Decision.UNCHANGED), None)
     return last if last is not None and last.status is RunStatus.AWAITING_APPROVAL else None
 

@@ -210,7 +210,8 @@ def promote(run_key: str, owner: str, settings: Settings) -> Outcome:
 
     Where the project wants a person's yes, the run ends as ``awaiting approval`` and nothing is promoted yet.
     """
-    from evertune.releases import mlflow, promote as promotion
+    from evertune.releases import mlflow
+    from evertune.releases import promote as promotion
 
     ended = runs.get(ledger_engine.ready(settings.database_url), run_key)
     if ended is not None and ended.outcome is not None:

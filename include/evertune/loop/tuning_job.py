@@ -8,134 +8,64 @@ the job's lock, so that a rival leaves at once.
 from __future__ import annotations
 
 import shutil
-import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from evertune import files, jobs
+from evertune.loop.release import check_signature
 from evertune.project import Project
-from evertune.records import Candidate, Dataset, Evaluation, JsonObject, Pins, Release
+from evertune.records import Candidate, Dataset, Evaluation, JsonObject, Pins, Release, Scores
 from evertune.settings import Settings, load
 
-DONE = "evaluated.json"
+METRICS = ("accuracy", "precision", "recall", "f1", "calibration_error", "log_loss")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the job is to do, as ``job.json`` says."""
+
+    folder: Path
+    run_key: str
+    mlflow_run: str
+    project: Project
+    dataset: Dataset
+    pins: Pins
+    champion: Release | None
+    settings: Settings
+
+    @classmethod
+    def read(cls, folder: Path) -> Order:
+        """The order that :func:`evertune.loop.steps.tune` left in the folder."""
+        payload = files.read_json(folder / "job.json")
+        return cls(
+            folder=folder,
+            run_key=payload["run_key"],
+            mlflow_run=payload["mlflow_run"],
+            project=Project.model_validate(payload["project"]),
+            dataset=Dataset.model_validate(payload["dataset"]),
+            pins=Pins.model_validate(payload["pins"]),
+            champion=Release.model_validate(payload["champion"]) if payload["champion"] else None,
+            settings=load(),
+        )
+
+    @property
+    def rows(self) -> Path:
+        """The prepared dataset's folder."""
+        return Path(self.dataset.path)
+
+    @property
+    def bundle(self) -> Path:
+        """Where the tuned model goes."""
+        return self.folder / "bundle"
 
 
 def main(folder: Path) -> JsonObject:
     """Do the job that ``folder`` describes; every part that was finished before a kill is found and kept."""
-    settings = load()
-    payload = files.read_json(folder / "job.json")
-    project = Project.model_validate(payload["project"])
-    dataset = Dataset.model_validate(payload["dataset"])
-    base = _base(project, Pins.model_validate(payload["pins"]), settings)
-    tuned = _tune(folder, payload["mlflow_run"], project, dataset, base, settings)
-    evaluation = _evaluate(folder, payload, project, dataset, base, settings)
-    return _register(folder, payload, project, dataset, evaluation, tuned, settings)
-
-
-def _base(project: Project, pins: Pins, settings: Settings) -> Path:
-    from evertune.models import bases
-
-    folder = bases.fetch(project.base, settings)
-    found = bases.fingerprint(project.base, settings)
-    if found != pins.base:
-        raise files.CorruptError(f"The base model {project.base.uri} has changed since the run was claimed. Run again.")
-    return folder
-
-
-def _tune(folder: Path, mlflow_run: str, project: Project, dataset: Dataset, base: Path, settings: Settings) -> JsonObject:
-    from evertune.evaluation import pictures
-    from evertune.releases import mlflow
-    from evertune.tuning import trainer
-
-    told = folder / "tuned.json"
-    if told.exists():
-        files.verify(folder / "bundle")
-        done: JsonObject = files.read_json(told)
-        return done
-    trainer.preflight(project, Path(dataset.path), base)
-    with mlflow.Live(settings, mlflow_run) as live:
-
-        def report(progress: trainer.Progress) -> None:
-            jobs.report(folder, progress.model_dump(mode="json"))
-            live(progress.step, progress.metrics())
-
-        result = trainer.train(
-            project, Path(dataset.path), base, folder, folder / "bundle", report, lambda: jobs.cancelled(folder)
-        )
-    pictures.learning_curve(result.curve, folder / "learning_curve.png")
-    value: JsonObject = result.model_dump(mode="json")
-    files.write_json(told, value)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return value
-
-
-def _evaluate(
-    folder: Path, payload: JsonObject, project: Project, dataset: Dataset, base: Path, settings: Settings
-) -> Evaluation:
-    from evertune.evaluation import evaluate
-
-    told = folder / DONE
-    if told.exists():
-        files.verify(folder / "evaluation")
-        return Evaluation.model_validate(files.read_json(told))
-    jobs.report(folder, {"phase": "evaluate"})
-    champion = Release.model_validate(payload["champion"]) if payload["champion"] else None
-    evaluation = evaluate.evaluate(
-        project,
-        payload["run_key"],
-        Path(dataset.path),
-        folder / "bundle",
-        _champion_bundle(project, champion, settings),
-        champion.generation if champion else 0,
-        base,
-        folder / "evaluation",
-    )
-    files.write_json(told, evaluation.model_dump(mode="json"))
-    return evaluation
-
-
-def _champion_bundle(project: Project, champion: Release | None, settings: Settings) -> Path | None:
-    from evertune.releases import mlflow
-
-    if champion is None:
-        return None
-    to = settings.home / "bundles" / champion.digest
-    return mlflow.fetch(settings, project.slug, champion.model_version, champion.digest, to)
-
-
-def _register(
-    folder: Path,
-    payload: JsonObject,
-    project: Project,
-    dataset: Dataset,
-    evaluation: Evaluation,
-    tuned: JsonObject,
-    settings: Settings,
-) -> JsonObject:
-    from evertune import __version__
-    from evertune.releases import mlflow
-
-    jobs.report(folder, {"phase": "register"})
-    started = time.monotonic()
-    run_key, mlflow_run = payload["run_key"], payload["mlflow_run"]
-    mlflow.log_folder(settings, mlflow_run, folder / "evaluation", "evaluation")
-    mlflow.log_metrics(settings, mlflow_run, _flat(evaluation), step=0)
-    tags = {
-        "method": str(project.tuning.method),
-        "data_version": dataset.version,
-        "code_version": __version__,
-        "digest": tuned["digest"],
-    }
-    card = mlflow.model_card(project, evaluation, tags)
-    version = mlflow.register(settings, project, run_key, mlflow_run, folder / "bundle", card, evaluation, tags)
-    candidate = Candidate(
-        run_key=run_key,
-        digest=tuned["digest"],
-        path=str(folder / "bundle"),
-        mlflow_run=mlflow_run,
-        model_version=version,
-        method=str(project.tuning.method),
-        seconds=tuned["seconds"] + time.monotonic() - started,
-    )
+    order = Order.read(folder)
+    base = _base(order)
+    tuned = _tune(order, base)
+    evaluation = _evaluate(order, base)
+    candidate = _register(order, evaluation, tuned)
     return {
         "candidate": candidate.model_dump(mode="json"),
         "evaluation": evaluation.model_dump(mode="json"),
@@ -143,14 +73,120 @@ def _register(
     }
 
 
-def _flat(evaluation: Evaluation) -> dict[str, float]:
-    sides = {"test": evaluation.challenger, "champion": evaluation.champion, **evaluation.baselines}
-    return {
-        f"{side}.{metric}": getattr(scores, metric)
-        for side, scores in sides.items()
-        if scores is not None
-        for metric in ("accuracy", "precision", "recall", "f1", "calibration_error", "log_loss")
+def _base(order: Order) -> Path:
+    from evertune.models import bases
+
+    folder = bases.fetch(order.project.base, order.settings)
+    if bases.fingerprint(order.project.base, order.settings) != order.pins.base:
+        uri = order.project.base.uri
+        raise files.CorruptError(f"The base model {uri} has changed since the run was claimed. Start a new run.")
+    return folder
+
+
+def _tune(order: Order, base: Path) -> JsonObject:
+    from evertune.evaluation import pictures
+    from evertune.releases import mlflow
+    from evertune.tuning import trainer
+
+    told = order.folder / "tuned.json"
+    if told.exists():
+        files.verify(order.bundle)
+        done: JsonObject = files.read_json(told)
+        return done
+    trainer.preflight(order.project, order.rows, base)
+    with mlflow.Live(order.settings, order.mlflow_run) as live:
+
+        def report(progress: trainer.Progress) -> None:
+            jobs.report(order.folder, progress.model_dump(mode="json"))
+            live(progress.step, progress.metrics())
+
+        def cancelled() -> bool:
+            return jobs.cancelled(order.folder)
+
+        result = trainer.train(order.project, order.rows, base, order.folder, order.bundle, report, cancelled)
+    pictures.learning_curve(result.curve, order.folder / "learning_curve.png")
+    value: JsonObject = result.model_dump(mode="json")
+    files.write_json(told, value)
+    shutil.rmtree(order.folder / "checkpoints", ignore_errors=True)
+    return value
+
+
+def _evaluate(order: Order, base: Path) -> Evaluation:
+    from evertune.evaluation import evaluate
+
+    told = order.folder / "evaluated.json"
+    out = order.folder / "evaluation"
+    if told.exists():
+        files.verify(out)
+        return Evaluation.model_validate(files.read_json(told))
+    jobs.report(order.folder, {"phase": "evaluate"})
+    generation = order.champion.generation if order.champion else 0
+    champion = _champion_bundle(order)
+    evaluation = evaluate.evaluate(
+        order.project, order.run_key, order.rows, order.bundle, champion, generation, base, out
+    )  # fmt: skip
+    files.write_json(told, evaluation.model_dump(mode="json"))
+    return evaluation
+
+
+def _champion_bundle(order: Order) -> Path | None:
+    from evertune.releases import mlflow
+
+    champion, settings = order.champion, order.settings
+    if champion is None:
+        return None
+    check_signature(order.project.slug, champion.model_version, champion.digest, settings)
+    to = settings.home / "bundles" / champion.digest
+    return mlflow.fetch(settings, order.project.slug, champion.model_version, champion.digest, to)
+
+
+def _register(order: Order, evaluation: Evaluation, tuned: JsonObject) -> Candidate:
+    from evertune import __version__
+    from evertune.models import signing
+    from evertune.releases import mlflow
+
+    jobs.report(order.folder, {"phase": "register"})
+    settings, run = order.settings, order.mlflow_run
+    mlflow.log_folder(settings, run, order.folder / "evaluation", "evaluation")
+    mlflow.log_metrics(settings, run, _flat(evaluation), step=0)
+    tags = {
+        "method": str(order.project.tuning.method),
+        "data_version": order.dataset.version,
+        "code_version": __version__,
+        "digest": tuned["digest"],
+        "signature": signing.sign(tuned["digest"], settings),
     }
+    card = mlflow.model_card(order.project, evaluation, tags)
+    version = mlflow.register(
+        settings, order.project, order.run_key, run, order.bundle, card, evaluation, tags, examples=_examples(order)
+    )
+    mlflow.end_run(settings, run)
+    return Candidate(
+        run_key=order.run_key,
+        digest=tuned["digest"],
+        path=str(order.bundle),
+        mlflow_run=run,
+        model_version=version,
+        method=str(order.project.tuning.method),
+        seconds=tuned["seconds"],
+    )
+
+
+def _examples(order: Order) -> list[str]:
+    """Two texts of the test rows, redacted as all are, for the registry's input example."""
+    import pyarrow.parquet as pq
+
+    texts: list[str] = pq.read_table(order.rows / "test.parquet", columns=["text"])["text"].to_pylist()
+    return texts[:2]
+
+
+def _flat(evaluation: Evaluation) -> dict[str, float]:
+    sides: dict[str, Scores | None] = {
+        "test": evaluation.challenger,
+        "champion": evaluation.champion,
+        **evaluation.baselines,
+    }
+    return {f"{side}.{name}": getattr(scores, name) for side, scores in sides.items() if scores for name in METRICS}
 
 
 if __name__ == "__main__":

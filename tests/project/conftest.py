@@ -6,9 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from evertune.project.faults import ProjectError
 from evertune.project.load import Fault, load
+
+# A machine that is busy with other things is slow, not wrong.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 MINIMAL = """\
 schema_version: 1

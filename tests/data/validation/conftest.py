@@ -28,7 +28,7 @@ def project() -> MakeProject:
                 "owner": "somebody",
                 "data": {
                     "sources": [{"uri": "rows.csv", "constants": {"domain": "mail"}}],
-                    "columns": {"text": "text", "label": "label"},
+                    "columns": {"text": "text", "label": "label", "keep": ["score", "opposite", "none"]},
                     "label": label or {},
                 },
                 "validation": validation or {},

@@ -18,6 +18,7 @@ def findings(drawn: int = 100, **more: Any) -> Findings:
         "codes": (np.arange(drawn) % 2).astype(np.int32),
         "classes": ("ham", "spam"),
         "copy": np.zeros(drawn),
+        "excerpt": lambda row: f"text {row}",
         **more,
     }
     return Findings(drawn, **fields)
@@ -46,7 +47,11 @@ def test_a_row_has_all_its_reasons_and_only_rows_asked_for_come() -> None:
 
 def test_examples_are_of_different_kinds_first() -> None:
     found = findings(bad=(finding("a", 1), finding("b", 2, 3, 4)))
-    assert found.examples(3) == ["row 2: b: seen at 2", "row 1: a: seen at 1", "row 3: b: seen at 3"]
+    assert found.examples(3) == [
+        "row 2, text 2: b: seen at 2",
+        "row 1, text 1: a: seen at 1",
+        "row 3, text 3: b: seen at 3",
+    ]
 
 
 def test_copies_that_are_bad_are_not_counted_as_duplicates() -> None:

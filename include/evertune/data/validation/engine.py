@@ -28,6 +28,7 @@ MARK = "evertune"
 EXAMPLES = 10
 LONGEST = 200
 SITE = "evertune"
+LOOK_ALIKES = str.maketrans("<>&\"'`", "\u2039\u203a\uff06\u201d\u2019\u2018")
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Engine:
 
     def judge_sql(self, name: str, database: Path, table: str, key: str, expectations: Sequence[Any]) -> list[Judged]:
         """The same on a table in SQLite, whose column ``key`` holds the row numbers."""
-        source = self._context.data_sources.add_sqlite(MARK, connection_string=f"sqlite:///{database}")
+        source = self._context.data_sources.add_or_update_sqlite(MARK, connection_string=f"sqlite:///{database}")
         asset = source.add_table_asset(name=table, table_name=table)
         batch = asset.add_batch_definition_whole_table("all rows").get_batch()
         return self._judge(name, batch, expectations, {"unexpected_index_column_names": [key]})
@@ -89,6 +90,8 @@ class Engine:
             one.success, one.result = bool(one.success), brief(one.result)
             one.exception_info = brief(one.exception_info)
         self.described[name] = brief(result.describe_dict())
+        for one in result.results:
+            one.result, one.exception_info = harmless(one.result), harmless(one.exception_info)
         self._keep(name, result)
         return [judged[place] for place in range(len(expectations))]
 
@@ -170,10 +173,17 @@ def _judged(one: Any, extra: dict[str, Any]) -> Judged:
         if extra:
             rows = [entry[extra["unexpected_index_column_names"][0]] for entry in rows]
         rows = np.unique(np.array(rows, np.int64))
-    observed = found.get("observed_value")
-    if observed is None and "unexpected_count" in found:
-        observed = f"{found['unexpected_count']:,} of {found.get('element_count', 0):,} values do not meet it"
-    return Judged(bool(one.success), rows, str(plain(observed))[:LONGEST], error)
+    return Judged(bool(one.success), rows, _observed(found), error)
+
+
+def _observed(found: dict[str, Any]) -> str:
+    if found.get("observed_value") is not None:
+        return f"observed: {plain(found['observed_value'])}"[:LONGEST]
+    if found.get("element_count") is not None:
+        return f"{found['unexpected_count']:,} of {found['element_count']:,} values do not meet it"
+    if found.get("partial_unexpected_list"):
+        return f"observed also: {plain(found['partial_unexpected_list'])}"[:LONGEST]
+    return "that is not so"
 
 
 def _error(info: dict[str, Any] | None) -> str | None:
@@ -198,6 +208,19 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def harmless(value: Any) -> Any:
+    """The value with look-alikes for the characters that HTML gives a meaning.
+
+    Great Expectations 1.24 puts the values that it tables into its Data Docs unescaped: a text with a script in it
+    would run in the browser of whoever looks why it was quarantined.
+    """
+    if isinstance(value, dict):
+        return {harmless(key): harmless(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [harmless(entry) for entry in value]
+    return value.translate(LOOK_ALIKES) if isinstance(value, str) else value
 
 
 def brief(value: Any) -> Any:

@@ -21,10 +21,12 @@ from evertune.records import UnfitError
 INTERNAL = frozenset({"id", "result_format", "catch_exceptions", "rendered_content", "windows", "batch_id"})
 """Arguments that every expectation has and that are evertune's to set."""
 ABOUT_NUMBERS = re.compile(
-    r"_(max|mean|median|min|quantile_values|stdev|sum|kl_divergence|z_scores|outliers|increasing|decreasing|a)_to_"
+    r"_(max|mean|median|min|quantile_values|stdev|sum|kl_divergence|z_scores)_to_"
     r"|_to_be_(between|increasing|decreasing)$|_to_not_be_outliers$|a_to_be_greater_than_b$|multicolumn_sum"
 )
 ABOUT_LENGTHS = re.compile(r"_(lengths|count|proportion_of_\w+)_to_")
+COMPARED = ("value_set", "value_pairs_set", "min_value", "max_value", "sum_total")
+"""Arguments that values are compared with: text there asks for text, numbers for numbers."""
 IN_SQL = re.compile(r"like_pattern|query_results|equal_other_table")
 OF_THE_SCHEMA = frozenset(
     {
@@ -44,6 +46,8 @@ class View(StrEnum):
     """Columns as strings, as they were drawn."""
     NUMBERS = "numbers"
     """Columns as numbers, where all their values are."""
+    VALUES = "values"
+    """Columns as Python's own values: asked for their type, Great Expectations does not know pandas 3's strings."""
     SCHEMA = "schema"
     """All columns, without rows."""
     SQL = "sql"
@@ -61,7 +65,9 @@ class Named:
     per_value: bool
     """Whether rows that do not meet it go to quarantine; else the run stops where it is not met."""
     columns: tuple[str, ...]
-    """The columns that must be there for it; empty for none in particular, ``*`` for all."""
+    """The columns that it names."""
+    conditional: bool
+    """Whether it asks only some rows, by a condition that may name any column, as text."""
 
     @property
     def kind(self) -> str:
@@ -78,9 +84,10 @@ class Named:
 def classes() -> dict[str, Any]:
     """Every core expectation of Great Expectations, by its name in snake case."""
     import great_expectations.expectations as gxe
+    from great_expectations.util import camel_to_snake
 
-    found = (getattr(gxe, name) for name in dir(gxe) if name.startswith("Expect") and name != "Expectation")
-    return {cls.expectation_type: cls for cls in found}
+    names = [name for name in dir(gxe) if name.startswith("Expect") and name != "Expectation"]
+    return {camel_to_snake(name): getattr(gxe, name) for name in names}
 
 
 def bind(project: Project, available: Sequence[str]) -> list[Named]:
@@ -140,14 +147,13 @@ def _named(expectation: Any, where: str, arguments: dict[str, Any]) -> Named:
     name = expectation.expectation_type
     columns = [arguments[key] for key in ("column", "column_A", "column_B") if key in arguments]
     columns += list(arguments.get("column_list") or ())
-    if name in OF_THE_SCHEMA or arguments.get("row_condition") or "query" in name:
-        columns = ["*"]
     return Named(
         where=where,
         expectation=expectation,
         view=_view(name, arguments),
         per_value=each and float(arguments.get("mostly", 1)) >= 1,
         columns=tuple(columns),
+        conditional=bool(arguments.get("row_condition")) or "query" in name,
     )
 
 
@@ -156,10 +162,24 @@ def _view(name: str, arguments: dict[str, Any]) -> View:
         return View.SCHEMA
     if IN_SQL.search(name):
         return View.SQL
-    compared = [*(arguments.get("value_set") or ()), *(arguments.get("value_pairs_set") or ())]
-    if any(isinstance(value, (int, float)) for value in compared):
+    if name.endswith(("_to_be_of_type", "_to_be_in_type_list")):
+        return View.VALUES
+    partition = arguments.get("partition_object")
+    values = partition.get("values") if isinstance(partition, dict) else None
+    compared = list(_scalars([values, *(arguments.get(key) for key in COMPARED)]))
+    if any(isinstance(value, str) for value in compared):
+        return View.TEXT
+    if any(isinstance(value, (int, float)) for value in compared) and not ABOUT_LENGTHS.search(name):
         return View.NUMBERS
     return View.NUMBERS if ABOUT_NUMBERS.search(name) and not ABOUT_LENGTHS.search(name) else View.TEXT
+
+
+def _scalars(value: Any) -> Iterator[Any]:
+    if isinstance(value, (list, tuple)):
+        for entry in value:
+            yield from _scalars(entry)
+    else:
+        yield value
 
 
 def _check_arguments(cls: Any, arguments: dict[str, Any], where: str) -> None:
@@ -185,7 +205,7 @@ def _in_words(error: dict[str, Any]) -> str:
 
 def _unknown_columns(named: Named, available: Sequence[str]) -> Iterator[str]:
     for column in named.columns:
-        if column != "*" and column not in available:
+        if column not in available and named.view is not View.SCHEMA:
             near = difflib.get_close_matches(column, available, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             yield (

@@ -35,7 +35,7 @@ class Facts:
     """One entry a row of the snapshot; floats are NaN where the fact does not apply."""
 
     fault: Any
-    """What drawing found wrong with the row, else null (``pyarrow`` strings)."""
+    """What drawing found wrong with the row, else null (``pyarrow`` dictionary array of strings)."""
     excerpt: Any
     """The text's beginning, null where there is no text (``pyarrow`` strings)."""
     labels: labels.Labels
@@ -47,8 +47,6 @@ class Facts:
     length_deviation: npt.NDArray[np.float64]
     """Distance of log length from the median, in robust standard deviations. Texts of no length, or longer than is
     allowed, have none: another fact tells of them."""
-    text_codes: npt.NDArray[np.int64]
-    """Number of the distinct text, by ``row_id``."""
     targets: npt.NDArray[np.float64]
     """How many different classes the rows with this very text have; NaN for a row without a class."""
     copy: npt.NDArray[np.float64]
@@ -61,35 +59,36 @@ class Facts:
         """The facts as columns, by the names that people read in the Data Docs."""
         import pandas as pd
 
-        no_number = self.labels.not_a_number
-        values = self.labels.values.cast("string")
+        values = self.labels.values
         return pd.DataFrame(
             {
-                "fault": _series(self.fault),
-                "text": _series(self.excerpt),
+                "fault": _category(self.fault),
                 "characters": self.characters,
                 "visible_characters": self.visible,
                 "script_share": self.script_share,
                 "length_deviation": self.length_deviation,
-                "label": _series(values),
-                "label_not_a_number": _series(_only(values, no_number)),
+                "label": _category(values),
+                "label_not_a_number": _category(_only(values, self.labels.not_a_number)),
                 "targets_of_text": self.targets,
                 "copy": self.copy,
             }
         )
 
 
-def _series(column: Any) -> pd.Series[str]:
-    import pandas as pd
+def _category(column: Any) -> pd.Categorical:
+    """The column as a category, because Great Expectations copies and hashes a frame again and again."""
+    import pyarrow as pa
 
-    return pd.Series(column.to_pandas(), dtype="str")
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    categories: pd.Categorical = encoded.to_pandas()
+    return categories
 
 
 def _only(column: Any, mask: npt.NDArray[np.bool_]) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    return pc.if_else(pa.array(mask), column, pa.scalar(None, pa.string()))
+    return pc.if_else(pa.array(mask), column, pa.scalar(None, column.type))
 
 
 def batches(rows: Path, columns: list[str]) -> Iterator[Any]:
@@ -113,19 +112,17 @@ def gather(project: Project, rows: Path) -> Facts:
     characters, visible, letters, of_script = np.concatenate(counts, axis=1)
     narrow = pq.read_table(rows, columns=["fault", "label"])
     applied = labels.apply(project.data.label, narrow.column("label"))
-    text_codes = _codes(pq.read_table(rows, columns=["row_id"]).column("row_id"))
-    targets, copy = _repeats(text_codes, applied.codes, ~np.isnan(characters))
+    targets, copy = _repeats(_codes(rows), applied.codes, ~np.isnan(characters))
     with np.errstate(invalid="ignore", divide="ignore"):
         share = of_script / letters if project.validation.script else np.full(len(letters), np.nan)
     return Facts(
-        fault=narrow.column("fault"),
-        excerpt=pa.chunked_array(excerpts, pa.string()),
+        fault=labels.one(narrow.column("fault")).dictionary_encode(),
+        excerpt=labels.one(pa.chunked_array(excerpts, pa.string())),
         labels=applied,
         characters=characters,
         visible=visible,
         script_share=share,
         length_deviation=deviations(characters, visible, project.validation.max_characters),
-        text_codes=text_codes,
         targets=targets,
         copy=copy,
     )
@@ -169,24 +166,30 @@ def deviations(
     return found
 
 
-def _codes(column: Any) -> npt.NDArray[np.int64]:
-    """Equal values get equal numbers. Nulls count as one value."""
-    encoded = column.dictionary_encode()
-    parts = [
-        chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in encoded.unify_dictionaries().chunks
-    ]
-    return np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64) + 1
+def _codes(rows: Path) -> npt.NDArray[np.uint64]:
+    """Equal ``row_id`` get equal numbers: 64 bits of a hash, which for a million rows collide once in 37 million runs.
+
+    Numbers because a million hex strings, told apart exactly, take a quarter of a gigabyte.
+    """
+    import pandas as pd
+
+    parts = [np.zeros(0, np.uint64)]
+    for batch in batches(rows, ["row_id"]):
+        values = batch.column("row_id").fill_null("").to_numpy(zero_copy_only=False)
+        parts.append(pd.util.hash_array(values, categorize=False))
+    return np.concatenate(parts)
 
 
 def _repeats(
-    texts: npt.NDArray[np.int64], codes: npt.NDArray[np.int32], there: npt.NDArray[np.bool_]
+    texts: npt.NDArray[np.uint64], codes: npt.NDArray[np.int32], there: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """For each row with a text and a class: how many classes its text has, and whether it repeats an earlier row."""
     targets, copy = np.full(len(texts), np.nan), np.full(len(texts), np.nan)
     which = np.flatnonzero(there & (codes != labels.NONE))
     if len(which):
+        _, text = np.unique(texts[which], return_inverse=True)
         width = int(codes.max()) + 1
-        pairs, first, inverse = np.unique(texts[which] * width + codes[which], return_index=True, return_inverse=True)
-        targets[which] = np.bincount(pairs // width)[texts[which]]
+        pairs, first, inverse = np.unique(text * width + codes[which], return_index=True, return_inverse=True)
+        targets[which] = np.bincount(pairs // width)[text]
         copy[which] = np.arange(len(which)) != first[inverse]
     return targets, copy

@@ -42,6 +42,8 @@ class Findings:
     classes: tuple[str, ...]
     copy: npt.NDArray[np.float64]
     """1 where an earlier row has the same text and class."""
+    excerpt: Callable[[int], str]
+    """Row number → the beginning of its text."""
     unmet: tuple[str, ...] = ()
     """Expectations on columns as a whole that are not met, in words."""
     quarantined: npt.NDArray[np.bool_] = field(init=False)
@@ -88,7 +90,7 @@ class Findings:
             for finding in ordered:
                 if depth < len(finding.rows) and len(said) < count:
                     row = int(finding.rows[depth])
-                    said.append(f"row {row:,}: {finding.kind}: {finding.tell(row)}")
+                    said.append(f"row {row:,}, {self.excerpt(row)}: {finding.kind}: {finding.tell(row)}")
         return said
 
     def summary(self, faults: Sequence[str]) -> dict[str, object]:

@@ -48,12 +48,19 @@ def judge(project: Project, rows: Path, facts: Facts, named: list[Named], engine
     def found(unmet: Iterable[str] = ()) -> Findings:
         labels = facts.labels
         return Findings(
-            len(facts), tuple(bad), labels.ambiguous, labels.codes, labels.classes, facts.copy, tuple(unmet)
+            len(facts),
+            tuple(bad),
+            labels.ambiguous,
+            labels.codes,
+            labels.classes,
+            facts.copy,
+            lambda row: shorten(facts.excerpt[row].as_py() or ""),
+            tuple(unmet),
         )
 
     stage = _Rounds(rows, facts, engine)
     unmet = []
-    for one, answer in stage.ask([n for n in named if n.per_value], found().good, "each value"):
+    for one, answer in stage.ask([n for n in named if n.per_value], found().good, "values"):
         if answer.rows is not None:
             bad.append(Finding(one.kind, answer.rows, answer.values.__getitem__))
         elif not answer.success:  # such as a type, that a column has as a whole
@@ -82,18 +89,18 @@ class _Rounds:
     engine: Engine
 
     def ask(self, named: list[Named], good: npt.NDArray[np.bool_], about: str) -> list[tuple[Named, _Answer]]:
-        """Ask the good rows. One frame a view, with the columns that are named and no others."""
+        """Ask the good rows, in frames with the columns that are named and, without need, no others."""
         answers = []
-        for view in View:
-            asked = [one for one in named if one.view is view]
-            if asked and good.any():
-                frame, odd = self._frame(asked, view, good)
-                results = self._judge(f"project, {about} ({view})", asked, view, frame)
+        for key in sorted({_together(one) for one in named}):
+            asked = [one for one in named if _together(one) == key]
+            if good.any():
+                frame, odd = self._frame(asked, good)
+                results = self._judge("-".join(("project", about, *key)), asked, frame)
                 answers += [(one, _answer(one, result, frame, odd)) for one, result in zip(asked, results, strict=True)]
         return answers
 
     def _frame(
-        self, asked: list[Named], view: View, good: npt.NDArray[np.bool_]
+        self, asked: list[Named], good: npt.NDArray[np.bool_]
     ) -> tuple[pd.DataFrame, dict[str, npt.NDArray[np.int64]]]:
         """The good rows' columns, by row number; and for each column read as numbers, the rows that hold none."""
         import pandas as pd
@@ -101,31 +108,39 @@ class _Rounds:
         import pyarrow.parquet as pq
 
         schema = pq.read_schema(self.rows)
-        wanted = {column for one in asked for column in one.columns}
-        names = [name for name in schema.names if "*" in wanted or name in wanted] or ["label"]
+        view, conditional = asked[0].view, asked[0].conditional
         if view is View.SCHEMA:
             return schema.empty_table().to_pandas(), {}
+        wanted = {column for one in asked for column in one.columns}
+        names = [name for name in schema.names if conditional or name in wanted] or ["label"]
         parts, start = [], 0
         for batch in batches(self.rows, names):
             parts.append(batch.filter(pa.array(good[start : start + len(batch)])))
             start += len(batch)
         frame = pa.Table.from_batches(parts).to_pandas(split_blocks=True, self_destruct=True)
         frame.index = pd.Index(np.flatnonzero(good))
-        if TARGET in wanted or "*" in wanted:
+        if conditional or TARGET in wanted:
             classes = np.array(self.facts.labels.classes, object)
             frame[TARGET] = pd.Series(classes[self.facts.labels.codes[good]], index=frame.index, dtype="str")
-        odd = {name: _to_numbers(frame, name) for name in frame.columns} if view is View.NUMBERS else {}
+        if view is View.VALUES:
+            frame = frame.astype(object)
+        odd = {name: _to_numbers(frame, name) for name in sorted(wanted)} if view is View.NUMBERS else {}
         return frame, odd
 
-    def _judge(self, name: str, asked: list[Named], view: View, frame: pd.DataFrame) -> list[Judged]:
+    def _judge(self, name: str, asked: list[Named], frame: pd.DataFrame) -> list[Judged]:
         expectations = [one.expectation for one in asked]
-        if view is not View.SQL:
+        if asked[0].view is not View.SQL:
             return self.engine.judge(name, frame, expectations)
         with tempfile.TemporaryDirectory(prefix="evertune-") as folder:
             database = Path(folder) / "rows.db"
             with closing(sqlite3.connect(database)) as connection:
                 frame.to_sql(TABLE, connection, index_label=KEY, chunksize=10_000)
             return self.engine.judge_sql(name, database, TABLE, KEY, expectations)
+
+
+def _together(one: Named) -> tuple[str, ...]:
+    """What can be asked of one frame: one view; but a condition reads as text what others may read as numbers."""
+    return (one.view, one.where.rstrip("]").rpartition("[")[2]) if one.conditional else (one.view,)
 
 
 def _to_numbers(frame: pd.DataFrame, name: str) -> npt.NDArray[np.int64]:

@@ -37,22 +37,41 @@ class Labels:
 
 def apply(rule: LabelRule, column: Any) -> Labels:
     """Apply the rule to a ``pyarrow`` array of strings. Works on the distinct values, so a million rows cost little."""
-    import pyarrow as pa
-
-    encoded = pa.chunked_array([column]) if isinstance(column, pa.Array) else column
-    encoded = encoded.dictionary_encode().combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):  # an empty column
-        encoded = pa.array([], pa.string()).dictionary_encode()
+    encoded = one(column).dictionary_encode()
     raw = [normalise(value) for value in encoded.dictionary.to_pylist()]
     codes, not_a_number, ambiguous, classes = _of_values(rule, raw)
     indices = encoded.indices.fill_null(len(raw)).to_numpy(zero_copy_only=False)
-    texts = pa.array([*(value or None for value in raw), None], pa.string())
     return Labels(
         classes=classes,
         codes=np.append(codes, NONE).astype(np.int32)[indices],
-        values=pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), texts),
+        values=_values(raw, indices),
         not_a_number=np.append(not_a_number, False)[indices],
         ambiguous=np.append(ambiguous, False)[indices],
+    )
+
+
+def one(column: Any) -> Any:
+    """The column as one array. To encode chunk by chunk would copy the growing dictionary for each."""
+    import pyarrow as pa
+
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if isinstance(column, pa.ChunkedArray):  # more than 2 GB of labels, or none
+        column = pa.concat_arrays(
+            [chunk.cast(pa.large_string()) for chunk in column.chunks] or [pa.array([], pa.string())]
+        )
+    return column
+
+
+def _values(raw: list[str], indices: npt.NDArray[np.int32]) -> Any:
+    """Each row's label after normalising: equal ones have one code, blank ones none."""
+    import pyarrow as pa
+
+    place: dict[str, int] = {}
+    codes = np.array([place.setdefault(value, len(place)) if value else NONE for value in raw] + [NONE], np.int32)
+    chosen = codes[indices]
+    return pa.DictionaryArray.from_arrays(
+        pa.array(chosen, pa.int32(), mask=chosen == NONE), pa.array(list(place), pa.string())
     )
 
 

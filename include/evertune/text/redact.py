@@ -8,7 +8,6 @@ rather than too little. Named entities (people, places) are not found here.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from evertune.records import UnfitError
@@ -46,7 +45,7 @@ class Redactor:
 
     def redact(self, text: str) -> tuple[str, dict[str, int]]:
         """``text`` without what the patterns find, and how often each found something. Idempotent."""
-        found: Counter[str] = Counter()
+        found: dict[str, int] = {}
         finders = self._finders if _DIGIT.search(text) else self._without_digits
         for _ in range(_PASSES):
             changed = self._pass(text, finders, found)
@@ -55,14 +54,14 @@ class Redactor:
             text = changed
         return f"<{_WHOLE}>", {_WHOLE: 1}
 
-    def _pass(self, text: str, finders: list[tuple[str, Finder]], found: Counter[str]) -> str:
+    def _pass(self, text: str, finders: list[tuple[str, Finder]], found: dict[str, int]) -> str:
         for name, find in finders:
             if "<" not in text:
                 text, n = find(text, f"<{name}>")
             else:
                 text, n = self._between_placeholders(text, find, f"<{name}>")
             if n:
-                found[name] += n
+                found[name] = found.get(name, 0) + n
         return text
 
     def _between_placeholders(self, text: str, find: Finder, placeholder: str) -> tuple[str, int]:
@@ -81,13 +80,13 @@ def clean(text: str, redactor: Redactor) -> tuple[str, dict[str, int]]:
     In this order, because an invisible character inside an address would otherwise hide it. The second
     normalisation mends what a placeholder and a combining mark after it make together.
     """
-    found: Counter[str] = Counter()
+    found: dict[str, int] = {}
     text = normalise(text)
     for _ in range(_PASSES):
         redacted, counts = redactor.redact(text)
         if not counts:
             return text, found
-        found.update(counts)
+        found = {name: found.get(name, 0) + counts.get(name, 0) for name in {**found, **counts}}
         text = normalise(redacted)
         if text == redacted:
             return text, found

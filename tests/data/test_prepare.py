@@ -26,8 +26,8 @@ SPLITS = ("test", "validation", "train")
 def row(text: str, target: str, group: str | None = None, **more: str) -> dict[str, Any]:
     """A valid row, as validation writes it."""
     name = row_id(normalise(text))
-    return {"row_id": name, "text": text, "label": target, "id": more.get("id"), "group": group or name,
-            "subject": "somebody", "time": None, "source": 0, "shop": more.get("shop", "a"), "target": [target]}  # fmt: skip
+    told = {"row_id": name, "text": text, "label": target, "id": more.get("id"), "group": group or name}
+    return {**told, "subject": "somebody", "time": None, "source": 0, "shop": more.get("shop", "a"), "target": [target]}
 
 
 def write_valid(folder: Path, rows: list[dict[str, Any]], **summary: object) -> Path:

@@ -36,7 +36,8 @@ class Pool:
 
     truth: NDArray[np.int64]
     documents: NDArray[np.int64]
-    lengths: NDArray[np.str_]
+    lengths: NDArray[np.int8]
+    """0, 1, 2: short, medium, long."""
     champion: NDArray[np.float32]
     challengers: NDArray[np.float32]
     """``[10, rows, 2]``."""
@@ -51,7 +52,7 @@ class Pool:
             challenger=self.challengers[challenger][rows],
             opponents={CHAMPION: self.champion[rows]},
             groups=np.arange(len(rows)) if groups is None else groups,
-            columns={"length": self.lengths[rows], "class": np.array(["negative", "positive"])[truth]},
+            columns={"length": self.lengths[rows], "class": truth.astype(np.int8)},
         )
 
 
@@ -107,9 +108,8 @@ def make_pool(home: Path) -> Pool:
 
     some = rng.choice(train, len(train), replace=True)
     challengers = [answers(rng.choice(train, len(train), replace=True), 1.0 + i % 3) for i in range(CHALLENGERS)]
-    lengths = np.digitize(tokens[test], np.quantile(tokens[test], [1 / 3, 2 / 3]))
-    names = np.array(["short", "medium", "long"])[lengths]
-    return Pool(truth[test], documents[test], names, answers(some, 1.0), np.stack(challengers))
+    lengths = np.digitize(tokens[test], np.quantile(tokens[test], [1 / 3, 2 / 3])).astype(np.int8)
+    return Pool(truth[test], documents[test], lengths, answers(some, 1.0), np.stack(challengers))
 
 
 # -- a known truth

@@ -171,12 +171,12 @@ def test_a_slice_vetoes_only_on_shown_harm() -> None:
 
 def test_of_many_harmless_slices_few_veto() -> None:
     rng, vetoed = np.random.default_rng(12), 0
-    for _ in range(40):
-        harm = rng.random(2000)
-        pairs = pairs_of(harm >= 0.05, np.ones(2000, bool))  # every slice truly loses just the margin of 5 points
-        pairs = dataclasses.replace(pairs, columns={"shop": [f"{i % 20}" for i in range(2000)]})
+    for _ in range(30):
+        harm = rng.random(1000)
+        pairs = pairs_of(harm >= 0.05, np.ones(1000, bool))  # every slice truly loses just the margin of 5 points
+        pairs = dataclasses.replace(pairs, columns={"shop": [f"{i % 20}" for i in range(1000)]})
         vetoed += any(not passed for check, passed in judge(pairs).checks.items() if check.startswith("slice"))
-    assert vetoed <= 6  # 5% of 40 are 2: more than 6 have a chance below 1%
+    assert vetoed <= 5  # 5% of 30 are 1.5: more than 5 have a chance below 1%
 
 
 def test_the_first_release_is_judged_against_the_better_baseline() -> None:

@@ -48,7 +48,7 @@ class Pairs:
     """``champion`` where there is one, and the baselines ``majority`` and ``untuned``; each ``[rows, classes]``."""
     groups: NDArray[np.int64]
     """Number of the group that the row belongs to."""
-    columns: Mapping[str, Sequence[str] | NDArray[np.str_]] = field(default_factory=dict)
+    columns: Mapping[str, Sequence[str] | NDArray[Any]] = field(default_factory=dict)
     """Slice columns, such as ``length`` → short, medium or long."""
     min_slice_rows: int = 30
     """Slices with fewer rows judge nothing."""
@@ -59,7 +59,7 @@ class Pairs:
     def slices(self) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         """``column=value`` and its rows, for each value of each slice column."""
         for column, values in self.columns.items():
-            names, codes, counts = np.unique(np.asarray(values, dtype=str), return_inverse=True, return_counts=True)
+            names, codes, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
             for i in sorted(np.argsort(-counts, kind="stable")[:MOST_VALUES]):
                 yield f"{column}={names[i]}", codes == i
 

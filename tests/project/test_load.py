@@ -297,8 +297,6 @@ def _fill(where: Settings, contents: dict[str, str]) -> None:
 EXAMPLE = (Path(__file__).parents[2] / "projects" / "review-sentiment.yaml").read_bytes()
 DOCUMENT = yaml.safe_load(EXAMPLE)
 LAW = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=100)
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=100
-)
 
 
 @LAW

@@ -35,6 +35,8 @@ def test_ranges_that_meet_do_not_overlap() -> None:
         LabelRule(cuts=(Cut(label="a", at_least=-1, below=0.5), Cut(label="b", at_least=0)))
     with pytest.raises(ValidationError, match="less than below"):
         Cut(label="a", at_least=1, below=1)
+    with pytest.raises(ValidationError, match="finite"):
+        Cut(label="a", below=float("nan"))
 
 
 def test_classes_and_cuts_exclude_each_other() -> None:

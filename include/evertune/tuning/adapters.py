@@ -7,11 +7,14 @@ gradients of A and B need no gradient of W. The numbers are PEFT's (``tests/tuni
 from __future__ import annotations
 
 import functools
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
+
+from evertune.project.options import Lora
 
 _ADAPTER = "default"
 
@@ -55,6 +58,23 @@ def _layers(model: nn.Module) -> list[Any]:
     from peft.tuners.lora import Linear
 
     return [module for module in model.modules() if isinstance(module, Linear)]
+
+
+def attach(model: Any, options: Lora) -> Any:
+    """The model with fresh adapters on all linear layers but the head, which is trained whole."""
+    import peft
+
+    wanted = peft.LoraConfig(
+        task_type=peft.TaskType.SEQ_CLS,
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules="all-linear",
+    )
+    with warnings.catch_warnings():
+        # peft 0.21 asks transformers 5.23 for a name that this calls deprecated.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        return peft.get_peft_model(model, wanted)
 
 
 def speed_up(model: nn.Module) -> None:

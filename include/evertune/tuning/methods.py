@@ -39,7 +39,8 @@ def build(base: Path, labels: Sequence[str], options: Tuning, device: torch.devi
     if options.freeze_embeddings:
         _freeze_embeddings(model)
     if options.method is Method.LORA:
-        model = _with_adapters(model, options)
+        model = adapters.attach(model, options.lora)
+        adapters.speed_up(model)
     return model.to(device).train()
 
 
@@ -68,21 +69,6 @@ def without_dropout(model: nn.Module) -> None:
 def _freeze_embeddings(model: Any) -> None:
     for parameter in model.base_model.embeddings.parameters():
         parameter.requires_grad_(False)
-
-
-def _with_adapters(model: Any, options: Tuning) -> Any:
-    import peft
-
-    wanted = peft.LoraConfig(
-        task_type=peft.TaskType.SEQ_CLS,
-        r=options.lora.rank,
-        lora_alpha=options.lora.alpha,
-        lora_dropout=options.lora.dropout,
-        target_modules="all-linear",
-    )
-    adapted = peft.get_peft_model(model, wanted)
-    adapters.speed_up(adapted)
-    return adapted
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:

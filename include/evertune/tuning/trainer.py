@@ -88,7 +88,7 @@ class Tuning:
         return files.hash_of({
             "dataset": files.digest(dataset),
             "base": files.digest(base),
-            "options": self.options.model_dump(mode="json"),
+            "options": self.options.model_dump(mode="json", exclude={"checkpoint_s"}),
             "precision": str(self.precision),
             "device": self.device.type,
             "torch": torch.__version__,

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from tests.models import tiny
+
+from evertune.models import forward, packed
+
+
+def _by_transformers(model: Any, rows: list[list[int]]) -> torch.Tensor:
+    return model(**forward.padded(model, rows)).logits  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("lengths", [20, 3])
+def test_logits_are_those_of_the_transformers_model(lengths: int) -> None:
+    model, rows = tiny.classifier(), tiny.rows(30, longest=lengths)
+    with torch.no_grad():
+        found, expected = forward.logits(model, rows), _by_transformers(model, rows)
+    assert expected.std(0).min() > 0.01  # rows differ, so a wrong order would show
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_gradients_are_those_of_the_transformers_model() -> None:
+    rows, truth = tiny.rows(25), torch.arange(25) % 2
+    gradients = []
+    for compute in (forward.logits, _by_transformers):
+        model = tiny.classifier()
+        torch.nn.functional.cross_entropy(compute(model, rows), truth).backward()  # type: ignore[no-untyped-call]
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    ours, theirs = gradients
+    # Type 1 and unused positions have no gradient on either side but may be stored as zeros.
+    for name, expected in theirs.items():
+        torch.testing.assert_close(ours[name], expected, atol=1e-5, rtol=1e-3, msg=name)
+
+
+def test_embeddings_are_means_over_the_real_tokens() -> None:
+    model, rows = tiny.classifier(), tiny.rows(20)
+    with torch.no_grad():
+        found = forward.embeddings(model, rows)
+        for row, mean in zip(rows, found, strict=True):
+            states = model.bert(input_ids=torch.tensor([row])).last_hidden_state
+            torch.testing.assert_close(mean, states[0].mean(0), atol=1e-5, rtol=0)
+
+
+def test_another_architecture_takes_the_padded_way() -> None:
+    sizes = {"vocab_size": 128, "dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
+    model = transformers.DistilBertForSequenceClassification(transformers.DistilBertConfig(**sizes)).eval()
+    assert not packed.supports(model)
+    rows = tiny.rows(12)
+    with torch.no_grad():
+        found = forward.logits(model, rows)
+        for row, expected in zip(rows, found, strict=True):
+            torch.testing.assert_close(model(torch.tensor([row])).logits[0], expected, atol=1e-5, rtol=0)
+        means = forward.embeddings(model, rows)
+        alone = model.distilbert(torch.tensor([rows[3]])).last_hidden_state[0].mean(0)
+    torch.testing.assert_close(means[3], alone, atol=1e-5, rtol=0)
+
+
+def test_a_decoder_is_not_taken_for_an_encoder() -> None:
+    model = tiny.classifier()
+    assert packed.supports(model)
+    model.config.is_decoder = True
+    assert not packed.supports(model)
+
+
+def test_dropout_is_drawn_in_training_only() -> None:
+    model, rows = tiny.classifier(hidden_dropout_prob=0.5), tiny.rows(8)
+    with torch.no_grad():
+        assert torch.equal(forward.logits(model, rows), forward.logits(model, rows))
+        model.train()
+        assert not torch.equal(forward.logits(model, rows), forward.logits(model, rows))
+
+
+def test_rows_are_packed_shortest_first() -> None:
+    batch = packed.pack([[1, 2, 3], [4], [5, 6, 7], [8]])
+    assert batch.ids.tolist() == [4, 8, 1, 2, 3, 5, 6, 7]
+    assert batch.positions.tolist() == [0, 0, 0, 1, 2, 0, 1, 2]
+    assert batch.starts.tolist() == [0, 1, 2, 5]
+    assert batch.groups == ((2, 1), (2, 3))
+    assert batch.order.tolist() == [1, 3, 0, 2]
+
+
+@pytest.mark.parametrize("rows", [[], [[1], []]])
+def test_nothing_to_pack_is_refused(rows: list[list[int]]) -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        packed.pack(rows)

@@ -187,8 +187,12 @@ def test_several_processes_may_be_the_first(empty: str) -> None:
 
 def test_a_fork_gets_connections_of_its_own(ledger: Engine) -> None:
     triggers.request(ledger, "spam", Cause.CLOCK, "parent", "now")
+    with ledger.connect() as connection:
+        mine = connection.connection.driver_connection
 
     def child() -> None:
+        with ledger.connect() as connection:
+            assert connection.connection.driver_connection is not mine
         triggers.request(ledger, "spam", Cause.CLOCK, "child", "now")
 
     process = FORK.Process(target=child)

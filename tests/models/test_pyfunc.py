@@ -10,7 +10,10 @@ import yaml
 from evertune.models import bundle
 from evertune.releases.mlflow import model_folder
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning"),  # of MLflow about its own classes
+]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "book", "a"]
 
 

@@ -10,7 +10,7 @@ from evertune import files
 from evertune.project import Project
 from evertune.records import Decision, Evaluation, EvertuneError, Verdict
 from evertune.releases import mlflow
-from evertune.releases.mlflow import artifacts
+from evertune.releases.mlflow import artifacts, registry
 from evertune.releases.mlflow.store import RUN_KEY, connect
 from evertune.settings import Settings
 
@@ -41,7 +41,7 @@ class Candidate(NamedTuple):
     def stored(self, version: int) -> Path:
         """The bundle in MLflow's artefact store."""
         store = connect(self.settings)
-        folder = artifacts.local(store.model(store.version(self.slug, version).model_id).artifacts)
+        folder = artifacts.local(registry.files_of(store, store.version(self.slug, version)))
         assert folder is not None
         return folder / "bundle"
 
@@ -122,7 +122,7 @@ def test_the_verdict_and_its_reasons_stay_with_a_rejected_candidate(candidate: C
     mlflow.set_verdict(candidate.settings, candidate.slug, version, verdict)
     described = mlflow.describe(candidate.settings, candidate.slug, version)
     assert described.verdict == "reject"
-    assert described.tags["evertune.reasons"].startswith("accuracy fell by 2 points\nxxx")
+    assert described.description.startswith("reject:\naccuracy fell by 2 points\nxxx")
 
 
 def test_a_version_that_is_not_there_or_not_evertunes_is_named(either: Settings, project: Project) -> None:

@@ -15,14 +15,14 @@ from evertune.releases.mlflow.system import system_metrics
 from evertune.settings import Settings
 
 _log = logging.getLogger(__name__)
-_FLUSH_S = 2.0
+_FLUSH_S = 5.0
 _SYSTEM_S = 10.0
 _TIMEOUT_S = 5.0
 _LONGEST_PAUSE_S = 60.0
 
 
 class Live:
-    """A sink for metrics: ``live(step, {"loss": 0.7})`` only puts them aside; a thread sends them every 2 s.
+    """A sink for metrics: ``live(step, {"loss": 0.7})`` only puts them aside; a thread sends them every 5 s.
 
     Where MLflow is away or hangs, they go to a file (:mod:`.unsent`), which this thread, or the next call about this
     run, delivers. Nothing that MLflow does raises here. System metrics are added every 10 s. Use it as a context

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune import files
 from evertune.records import EvertuneError, UnreachableError
-from evertune.releases.mlflow.rest import tagged
+from evertune.releases.mlflow.rest import is_missing, tagged
 from evertune.releases.mlflow.store import RUN_KEY, LoggedModel, MissingError, Point, Store, TrackedRun, Version, place
 from evertune.settings import Settings
 
@@ -156,7 +156,7 @@ class NativeStore(Store):
             code = _code(fault)
             if code is None:
                 raise
-            if code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"} and "not found" in str(fault).lower():
+            if is_missing(code, str(fault)):
                 raise MissingError(f"MLflow at {self._place}: {fault}") from fault
             if code in {"TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR"}:
                 raise UnreachableError(f"MLflow's database {self._place} does not answer: {fault}") from fault
@@ -193,6 +193,4 @@ def _model(model: Any) -> LoggedModel:
 
 
 def _version(version: Any) -> Version:
-    return Version(
-        int(version.version), version.model_id or "", version.source or "", version.run_id or "", dict(version.tags)
-    )
+    return Version(int(version.version), version.source or "", dict(version.tags), version.description or "")

@@ -19,7 +19,7 @@ from evertune.releases.mlflow.store import DIGEST, RUN_KEY, MissingError, Store,
 from evertune.releases.mlflow.tracking import experiment_of
 from evertune.settings import Settings
 
-_TAG_CHARACTERS = 5000
+_DESCRIPTION_CHARACTERS = 5000
 
 
 class RegisteredVersion(Record):
@@ -30,6 +30,8 @@ class RegisteredVersion(Record):
     digest: str
     verdict: str | None
     """What the gate decided; ``None`` until it has."""
+    description: str
+    """The decision and its reasons, for people."""
     tags: dict[str, str]
 
 
@@ -86,19 +88,24 @@ def _logged_model(settings: Settings, store: Store, slug: str, identity: Mapping
 
 def describe(settings: Settings, slug: str, version: int) -> RegisteredVersion:
     """What the registry knows of the version. Raises :class:`EvertuneError` where it is none of evertune's."""
-    tags = _version(connect(settings), slug, version).tags
+    found = _version(connect(settings), slug, version)
+    tags = found.tags
     if RUN_KEY not in tags or DIGEST not in tags:
         raise EvertuneError(f"Version {version} of {slug} in MLflow was not registered by evertune: it has no digest.")
     return RegisteredVersion(
-        version=version, run_key=tags[RUN_KEY], digest=tags[DIGEST], verdict=tags.get("evertune.verdict"), tags=tags
+        version=version,
+        run_key=tags[RUN_KEY],
+        digest=tags[DIGEST],
+        verdict=tags.get("evertune.verdict"),
+        description=found.description,
+        tags=tags,
     )
 
 
 def set_verdict(settings: Settings, slug: str, version: int, verdict: Verdict) -> None:
     """Write to the version what the gate decided, and why: a rejected candidate keeps its reasons."""
-    reasons = "\n".join(verdict.reasons)
-    tags = {"evertune.verdict": verdict.decision.value, "evertune.reasons": reasons[:_TAG_CHARACTERS]}
-    connect(settings).tag_version(slug, version, tags, f"{verdict.decision.value}: {reasons}"[:_TAG_CHARACTERS])
+    said = "\n".join((f"{verdict.decision.value}:", *verdict.reasons))[:_DESCRIPTION_CHARACTERS]
+    connect(settings).tag_version(slug, version, {"evertune.verdict": verdict.decision.value}, said)
 
 
 def fetch(settings: Settings, slug: str, version: int, digest: str, to: Path) -> Path:
@@ -114,12 +121,16 @@ def fetch(settings: Settings, slug: str, version: int, digest: str, to: Path) ->
         else:
             return to
     store = connect(settings)
-    found = _version(store, slug, version)
-    root = store.model(found.model_id).artifacts if found.model_id else found.source
+    root = files_of(store, _version(store, slug, version))
     with files.new_folder(to) as aside:
         artifacts.download(settings, f"{root}/{model_folder.BUNDLE}", aside)
         files.verify(aside, digest)
     return to
+
+
+def files_of(store: Store, version: Version) -> str:
+    """URI of the folder of the version's files."""
+    return store.model(version.model_id).artifacts if version.model_id else version.source
 
 
 def _version(store: Store, slug: str, version: int) -> Version:

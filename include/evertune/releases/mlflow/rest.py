@@ -45,6 +45,7 @@ class RestStore(Store):
             headers={"Authorization": f"Bearer {token}"} if token and not credentials() else None,
             timeout=httpx.Timeout(timeout_s, connect=min(5.0, timeout_s)),
             verify=certificate or True,
+            limits=httpx.Limits(max_keepalive_connections=0),  # nothing to close, so that nobody has to
         )
 
     def experiment(self, name: str, artifacts: str) -> str:
@@ -194,8 +195,12 @@ class RestStore(Store):
             code, message = problem.get("error_code", ""), problem.get("message", "")
         except ValueError:
             code, message = "", answer.text[:300]
-        kind = {"RESOURCE_DOES_NOT_EXIST": MissingError, "RESOURCE_ALREADY_EXISTS": _ExistsError}.get(
-            code, EvertuneError
+        kind = (
+            _ExistsError
+            if code == "RESOURCE_ALREADY_EXISTS"
+            else MissingError
+            if is_missing(code, message)
+            else EvertuneError
         )
         raise kind(
             f"MLflow at {self._place} refuses {answer.request.url.path}: {message} ({answer.status_code} {code})"
@@ -206,10 +211,15 @@ class _ExistsError(EvertuneError):
     """It is there already."""
 
 
+def is_missing(code: str | None, message: str) -> bool:
+    """Whether MLflow's error says that there is no such thing; for an alias it uses the code of a bad parameter."""
+    return code == "RESOURCE_DOES_NOT_EXIST" or (code == "INVALID_PARAMETER_VALUE" and "not found" in message.lower())
+
+
 def tagged(tags: Mapping[str, str]) -> str:
     """MLflow's search filter for what has all these tags."""
-    quoted = {key: value.replace("'", "''") for key, value in tags.items()}
-    return " AND ".join(f"tags.`{key}` = '{value}'" for key, value in quoted.items())
+    quoted = {key: f'"{value}"' if "'" in value else f"'{value}'" for key, value in tags.items()}  # it knows no escape
+    return " AND ".join(f"tags.`{key}` = {value}" for key, value in quoted.items())
 
 
 def _pairs(values: Mapping[str, str]) -> list[dict[str, str]]:
@@ -240,6 +250,4 @@ def _model(value: dict[str, Any]) -> LoggedModel:
 
 def _version(value: dict[str, Any]) -> Version:
     tags = {tag["key"]: tag["value"] for tag in value.get("tags", [])}
-    return Version(
-        int(value["version"]), value.get("model_id", ""), value.get("source", ""), value.get("run_id", ""), tags
-    )
+    return Version(int(value["version"]), value.get("source", ""), tags, value.get("description", ""))

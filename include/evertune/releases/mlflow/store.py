@@ -61,10 +61,16 @@ class Version(NamedTuple):
     """A version of a registered model."""
 
     number: int
-    model_id: str
     source: str
-    run_id: str
+    """``models:/<id of the logged model>``, or the URI of a folder."""
     tags: dict[str, str]
+    description: str
+
+    @property
+    def model_id(self) -> str | None:
+        """The logged model that the version is of; ``None`` where somebody registered a plain folder."""
+        name = self.source.removeprefix("models:/")
+        return name if name != self.source and "/" not in name else None
 
 
 class Store(Protocol):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from evertune.project import Project
@@ -52,8 +53,8 @@ def log_metrics(settings: Settings, run_id: str, metrics: Mapping[str, float], s
 
 def log_folder(settings: Settings, run_id: str, folder: Path, path: str) -> None:
     """Copy a file or a folder's content to ``path`` among the run's artefacts."""
-    run = connect(settings).run(run_id)
-    artifacts.upload(settings, folder, f"{run.artifacts}/{path}" if path else run.artifacts)
+    root = _place(settings, run_id).artifacts
+    artifacts.upload(settings, folder, f"{root}/{path}" if path else root)
 
 
 def end_run(settings: Settings, run_id: str, status: str = "FINISHED") -> None:
@@ -65,7 +66,21 @@ def end_run(settings: Settings, run_id: str, status: str = "FINISHED") -> None:
 
 def artifact_link(settings: Settings, run_id: str, path: str) -> str:
     """Where a person sees the artefact: in MLflow's web UI, or, without one, where the file is."""
-    run = connect(settings).run(run_id)
+    run = _place(settings, run_id)
     if not settings.mlflow_ui:
         return f"{run.artifacts}/{path}"
     return f"{settings.mlflow_ui.rstrip('/')}/#/experiments/{run.experiment}/runs/{run_id}/artifacts/{quote(path)}"
+
+
+class _Place(NamedTuple):
+    """Where a run's record is; never changes."""
+
+    experiment: str
+    artifacts: str
+
+
+@functools.lru_cache(maxsize=64)
+def _place(settings: Settings, run_id: str) -> _Place:
+    """Asked once: a server with a login takes 0.2 s for any request, because it hashes the password anew."""
+    run = connect(settings).run(run_id)
+    return _Place(run.experiment, run.artifacts)

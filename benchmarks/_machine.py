@@ -13,7 +13,11 @@ from pathlib import Path
 def describe(*packages: str) -> str:
     """One line: processor, cores, Python, versions."""
     cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")),
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
         platform.processor(),
     )
     versions = ", ".join(f"{name} {version(name)}" for name in packages)

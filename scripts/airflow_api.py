@@ -10,6 +10,7 @@ import httpx
 from evertune.records import EvertuneError, UnreachableError
 
 RUNNING = {"queued", "running"}
+ATTEMPTS = 5
 
 
 class Airflow:
@@ -22,10 +23,14 @@ class Airflow:
         self._client.headers["Authorization"] = f"Bearer {token}"
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
-        try:
-            answer = self._client.request(method, path, **options)
-        except httpx.HTTPError as fault:
-            raise UnreachableError(f"Airflow at {self.url} does not answer ({fault}). Is it up? `make up`") from fault
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                answer = self._client.request(method, path, **options)
+                break
+            except httpx.HTTPError as fault:  # a machine at its limit answers late; only reading is safe to repeat
+                if method != "GET" or attempt == ATTEMPTS:
+                    told = f"Airflow at {self.url} does not answer ({fault}). Is it up? `make up`"
+                    raise UnreachableError(told) from fault
         if answer.is_error:
             raise EvertuneError(f"Airflow refused {method} {path}: {answer.status_code} {answer.text[:500]}")
         return answer.json()

@@ -33,6 +33,8 @@ AIRFLOW_PORT, MLFLOW_PORT = 8080, 5000
 START_S = 180.0
 STOP_S = 20.0
 USER = "admin"
+MARK = "EVERTUNE_EMBEDDED"
+"""Environment variable of every process of an installation; its value is the home."""
 
 console = Console(stderr=True)
 
@@ -100,6 +102,7 @@ class Embedded:
             "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}",
             "PYTHONUNBUFFERED": "1",
             "EVERTUNE_HOME": str(home),
+            MARK: str(home),
             "EVERTUNE_PROJECTS": str(self.settings.projects),
             "EVERTUNE_MLFLOW_URI": self.mlflow_url,
             "EVERTUNE_MLFLOW_UI": self.mlflow_url,
@@ -275,15 +278,28 @@ def down() -> list[str]:
     embedded = installation()
     with files.lock(embedded.folder / "lock", wait=True):
         running = {name: process for name, record in _records(embedded).items() if (process := _alive(record))}
-        families = {name: [process, *process.children(recursive=True)] for name, process in running.items()}
         for process in running.values():
             # The scheduler and the servers end their children on SIGINT; on SIGTERM some were left behind.
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGINT)
         psutil.wait_procs(list(running.values()), timeout=STOP_S)
-        _end([member for family in families.values() for member in family if member.is_running()])
+        while left := _offspring(embedded):  # a task that is ending may still start its training again
+            _end(left)
         (embedded.folder / "processes.json").unlink(missing_ok=True)
     return list(running)
+
+
+def _offspring(embedded: Embedded) -> list[psutil.Process]:
+    """Every process that carries the installation's mark: tasks, and trainings, which are in sessions of their own.
+
+    A training that is ended goes on from its last checkpoint when the installation is up again.
+    """
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == str(embedded.settings.home):
+                found.append(process)
+    return found
 
 
 def _end(processes: list[psutil.Process]) -> None:

@@ -41,6 +41,9 @@ def test_every_folder_and_file_of_the_root_is_in_the_tree() -> None:
     found = {
         path.name + ("/" if path.is_dir() else "")
         for path in ROOT.iterdir()
-        if not path.name.startswith(".") and path.name not in ignored and path.suffix != ".lock" and path.name not in UNNAMED
+        if not path.name.startswith(".")
+        and path.name not in ignored
+        and path.suffix != ".lock"
+        and path.name not in UNNAMED
     }
     assert found - set(_tree()) == set()

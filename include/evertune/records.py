@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-
 JsonObject = dict[str, Any]
 """A JSON object as read: its values are JSON values."""
 

@@ -62,9 +62,16 @@ def _plan(engine: Engine, run: Run, project: Project, settings: Settings, *, for
 
 
 def _same_plan(engine: Engine, run: Run, plan: str) -> runs.FinishedRun | None:
-    """The newest finished run of this plan that met, or made, the champion that answers now."""
+    """The newest finished run of this plan that met, or made, the model that answers now.
+
+    The model, not the generation: after a rollback the same model answers under another number.
+    """
+    models = {release.generation: release.digest for release in releases.history(engine, run.project)}
+    now = models.get(run.champion)
     for earlier in runs.same_plan(engine, run.project, plan):
-        if run.champion in (earlier.champion, earlier.generation):
+        met = models.get(earlier.champion)
+        made = models.get(earlier.generation) if earlier.generation else None
+        if met == now or (now is not None and made == now):
             return earlier
     return None
 

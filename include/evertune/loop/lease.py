@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from evertune.ledger import runs
-from evertune.records import Run, StaleError
+from evertune.records import EvertuneError, Run, StaleError
 
 log = structlog.get_logger(__name__)
 
@@ -41,5 +41,5 @@ def _renew(engine: Engine, run: Run, lease_s: int, over: threading.Event) -> Non
         except StaleError as fault:
             log.warning("the run has another owner now", run=run.key, fault=str(fault))
             return
-        except SQLAlchemyError as fault:
+        except (EvertuneError, SQLAlchemyError) as fault:
             log.warning("the lease could not be renewed; trying again", run=run.key, fault=str(fault))

@@ -9,7 +9,19 @@ from sqlalchemy import Engine
 
 from evertune.ledger import releases, runs, steps
 from evertune.project import Project
-from evertune.records import Candidate, Dataset, Evaluation, JsonObject, Outcome, Record, Release, Run, Step, Verdict
+from evertune.records import (
+    Candidate,
+    Dataset,
+    Decision,
+    Evaluation,
+    JsonObject,
+    Outcome,
+    Record,
+    Release,
+    Run,
+    Step,
+    Verdict,
+)
 
 _R = TypeVar("_R", bound=Record)
 
@@ -23,7 +35,7 @@ def outcome(engine: Engine, run_key: str, project: Project) -> Outcome:
     done = {step.step: step.result for step in recorded}
     dataset = _of(Dataset, done.get(Step.PREPARE))
     candidate, evaluation = _tuned(done.get(Step.TUNE))
-    verdict = _of(Verdict, done.get(Step.JUDGE))
+    verdict = _verdict(done)
     return Outcome(
         run_key=run_key,
         project=project.slug,
@@ -49,6 +61,15 @@ def unchanged(
     if earlier is not None:
         return earlier.model_copy(update=told)
     return Outcome.model_validate({"project": project.slug, "method": project.tuning.method, **told})
+
+
+def _verdict(done: dict[Step, JsonObject]) -> Verdict | None:
+    """The gate's verdict; a reject where the promotion was refused because a person had rolled this model back."""
+    verdict = _of(Verdict, done.get(Step.JUDGE))
+    refused = done.get(Step.PROMOTE, {}).get("refused")
+    if verdict is None or refused is None:
+        return verdict
+    return verdict.model_copy(update={"decision": Decision.REJECT, "reasons": (*verdict.reasons, refused)})
 
 
 def _of(record: type[_R], value: JsonObject | None) -> _R | None:

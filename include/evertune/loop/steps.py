@@ -224,10 +224,13 @@ def promote(run_key: str, owner: str, settings: Settings) -> Outcome:
         if verdict.decision is not Decision.PROMOTE or asks:
             return {"released": None}
         candidate, _ = _tuned(held)
-        release = promotion.promote(
-            held.engine, held.run, held.project.slug, candidate.model_version, candidate.digest, run_key,
-            expected=held.run.champion, by="gate",
-        )  # fmt: skip
+        try:
+            release = promotion.promote(
+                held.engine, held.run, held.project.slug, candidate.model_version, candidate.digest, run_key,
+                expected=held.run.champion, by="gate",
+            )  # fmt: skip
+        except promotion.RolledBackError as fault:
+            return {"released": None, "refused": str(fault)}  # a verdict, or each night would train it again
         return {"released": release.generation}
 
     _once(held, Step.PROMOTE, work)
@@ -238,7 +241,7 @@ def promote(run_key: str, owner: str, settings: Settings) -> Outcome:
 
 
 def fail(run_key: str, owner: str, settings: Settings, message: str) -> None:
-    """End the run as failed, with its reason: the triggers that it absorbed are answered by this."""
+    """End the run as failed, with its reason: the triggers that it absorbed wait for the next run."""
     held = hold(run_key, owner, settings)
     runs.fail(held.engine, held.run, message)
 

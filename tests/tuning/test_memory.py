@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from tests.models import tiny
 
 from evertune.records import UnfitError
@@ -13,7 +14,7 @@ from evertune.tuning import memory, methods
 def test_what_is_needed_is_told_beside_what_is_there(base: Path, dataset: Path) -> None:
     found = memory.preflight(tiny.project(), dataset, base)
     assert 0 < found.needed < found.available
-    held = sum(p.numel() for p in tiny.transformers.BertModel(tiny.config()).parameters())
+    held = sum(p.numel() for p in transformers.BertModel(tiny.config()).parameters())
     assert found.parameters == held
 
 

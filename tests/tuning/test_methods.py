@@ -30,7 +30,7 @@ def test_biases_and_norms_do_not_decay(base: Path) -> None:
 
 
 def test_lora_trains_adapters_and_the_head_only(base: Path) -> None:
-    model = methods.build(base, tiny.LABELS, Tuning(method="lora"), CPU)  # type: ignore[arg-type]
+    model = methods.build(base, tiny.LABELS, Tuning(method="lora"), CPU)
     names = methods.trainable(model)
     assert all("lora_" in name or "classifier" in name for name in names)
     assert any("classifier" in name for name in names)

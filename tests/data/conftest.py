@@ -35,8 +35,9 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     tokenizer.save(str(folder / "tokenizer.json"))
-    config = {"model_type": "bert", "architectures": ["BertModel"], "hidden_size": 4, "max_position_embeddings": 64,
-              "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 4, "vocab_size": len(known)}  # fmt: skip
+    size = {"hidden_size": 4, "max_position_embeddings": 64, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = {"model_type": "bert", "architectures": ["BertModel"], "intermediate_size": 4, "vocab_size": len(known)}
+    config = {**config, **size}
     (folder / "config.json").write_text(json.dumps(config))
     save_file({"embeddings.word_embeddings.weight": np.zeros((len(known), 4), dtype=np.float32)},
               folder / "model.safetensors")  # fmt: skip

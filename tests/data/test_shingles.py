@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evertune.data.shingles import VIEWS, characters, jaccard, near, units, words
 
@@ -31,6 +33,11 @@ def test_words_are_casefolded_and_without_punctuation() -> None:
 )
 def test_units_follow_the_script(text: str, expected: list[str]) -> None:
     assert units(text) == expected
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=127)))
+def test_ascii_texts_take_a_short_cut_to_the_same_units(text: str) -> None:
+    assert units(text) == units(f"{text} 我")[:-1]
 
 
 def test_thai_is_taken_by_characters() -> None:

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,8 +21,6 @@ from evertune.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = (Step.SNAPSHOT, Step.VALIDATE, Step.PREPARE)
 SLUG = "shop-reviews"
-
-Changed = Callable[[Project, dict[str, dict[str, object]]], Project]
 
 
 def with_blocks(project: Project, **blocks: dict[str, object]) -> Project:
@@ -134,14 +131,13 @@ def test_the_same_pins_in_another_workspace_are_all_cached(local_project: Projec
 @pytest.mark.integration
 def test_only_what_a_change_touches_is_done_again(local_project: Project, where: Settings) -> None:
     build(where, "run-1", local_project)
-    for number, (blocks, expected) in enumerate(
-        [
-            ({"gate": {"smallest_gain": 0.02}, "tuning": {"learning_rate": 3e-4}}, set()),
-            ({"preparation": {"max_tokens": 12}}, {"prepare"}),
-            ({"validation": {"max_bad_share": 0.4}}, {"validate"}),  # the same rows come out: prepare need not run
-            ({"validation": {"max_characters": 150}}, {"validate", "prepare"}),
-        ]
-    ):
+    changes: list[tuple[dict[str, dict[str, object]], set[str]]] = [
+        ({"gate": {"smallest_gain": 0.02}, "tuning": {"learning_rate": 3e-4}}, set()),
+        ({"preparation": {"max_tokens": 12}}, {"prepare"}),
+        ({"validation": {"max_bad_share": 0.4}}, {"validate"}),  # the same rows come out: prepare need not run
+        ({"validation": {"max_characters": 150}}, {"validate", "prepare"}),
+    ]
+    for number, (blocks, expected) in enumerate(changes):
         workspace = build(where, f"changed-{number}", with_blocks(local_project, **blocks))
         assert ran(workspace) == expected, blocks
 
@@ -228,7 +224,12 @@ def test_a_run_waits_for_a_dvc_that_outlived_its_task(
     workspace = versions.open_workspace(where, "run-1", local_project, pins)
     waits: list[float] = []
     nap = time.sleep
-    monkeypatch.setattr(dvc.time, "sleep", lambda seconds: (waits.append(seconds), nap(seconds))[1])
+
+    def waiting(seconds: float) -> None:
+        waits.append(seconds)
+        nap(seconds)
+
+    monkeypatch.setattr("evertune.data.dvc.time.sleep", waiting)
     command = [sys.executable, "-m", "dvc", "repro", f"validate@{SLUG}"]
     with subprocess.Popen(
         command, cwd=workspace.folder, env=dvc.environment(workspace.folder, where), stdout=subprocess.DEVNULL,

@@ -29,7 +29,7 @@ PERMUTATIONS = 128
 MISS = 1e-6
 """Largest probability that a pair right at the threshold is never compared."""
 SEED = 7
-CHUNK = 20_000
+CHUNK = 5_000
 """Texts sketched at once; bounds the memory that sketches take (as Python integers about 5 kB a text)."""
 
 CACHED = 10_000

@@ -78,32 +78,35 @@ def first_of_each(rows: Rows) -> Indices:
 
     Copies may differ in their source's id, group or time, and the order in which they were drawn must not matter.
     """
-    _, inverse, counts = np.unique(rows.ids, return_inverse=True, return_counts=True)
-    copies = counts[inverse] > 1
-    content = np.zeros(len(rows.ids), dtype="S64")
-    if copies.any():
-        for start, batch in numbered(rows.source):
-            some = np.flatnonzero(copies[start : start + len(batch)])
-            if len(some):
-                content[start + some] = [files.hash_of(row) for row in batch.take(some).to_pylist()]
-    order = np.lexsort((content, rows.splits, rows.ids))
+    import pyarrow as pa
+
+    order = np.argsort(rows.ids, kind="stable")
     ids = rows.ids[order]
-    first = np.ones(len(ids), dtype=bool)
-    first[1:] = ids[1:] != ids[:-1]
-    return np.sort(order[first])
+    same = ids[1:] == ids[:-1]
+    copies = np.zeros(len(ids), dtype=bool)
+    copies[order[1:][same]] = copies[order[:-1][same]] = True
+    best: dict[bytes, tuple[int, str, int]] = {}
+    for start, batch in numbered(rows.source) if copies.any() else ():
+        some = np.flatnonzero(copies[start : start + len(batch)])
+        for row, content in zip((start + some).tolist(), batch.take(pa.array(some)).to_pylist(), strict=True):
+            rank = (int(rows.splits[row]), files.hash_of(content), row)
+            held = best.get(rows.ids[row])
+            best[rows.ids[row]] = rank if held is None else min(held, rank)
+    chosen = np.array([row for _, _, row in best.values()], dtype=np.int64)
+    return np.sort(np.concatenate([np.flatnonzero(~copies), chosen]))
 
 
 class Texts(Sequence[str]):
-    """The normalised texts of some rows in one Arrow buffer; as a list of Python strings they take twice as much."""
+    """The normalised texts of some rows in Arrow buffers; as a list of Python strings they take twice as much."""
 
     def __init__(self, rows: Rows, some: Mask) -> None:
         import pyarrow as pa
 
-        chunks = [pa.array([], type=pa.large_string())]
+        chunks = []
         for start, batch in numbered(rows.source, ["text"]):
             chosen = batch["text"].filter(pa.array(some[start : start + len(batch)])).to_pylist()
-            chunks.append(pa.array(map(text.normalise, chosen), type=pa.large_string(), size=len(chosen)))
-        self._array: Any = pa.concat_arrays(chunks)
+            chunks.append(pa.array(map(text.normalise, chosen), type=pa.string(), size=len(chosen)))
+        self._array: Any = pa.chunked_array(chunks, type=pa.string())
 
     def __len__(self) -> int:
         return len(self._array)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,9 @@ def test_sound_rows_go_on_with_their_target(run: Run) -> None:
     assert "fault" not in result.valid[0]
     assert result.quarantine == []
     assert (result.folder / "data_docs" / "index.html").is_file()
+    summary = (result.folder / "data_docs" / "summary.html").read_text()
+    (page,) = re.findall(r'href="(validations/[^"]+)"', summary)
+    assert (result.folder / "data_docs" / page).is_file()
 
 
 BAD: dict[str, tuple[dict[str, str | None], str]] = {

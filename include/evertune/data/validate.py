@@ -59,8 +59,9 @@ def _write_report(project: Project, found: Findings, faults: list[str], engine: 
     summary = found.summary(faults)
     files.write_json(folder / SUMMARY, summary)
     files.write_json(folder / RESULTS, engine.described)
-    engine.write_docs(folder / DATA_DOCS)
-    files.write_text(folder / DATA_DOCS / "summary.html", docs.page(project, summary, found.examples(PAGE_EXAMPLES)))
+    pages = engine.write_docs(folder / DATA_DOCS)
+    page = docs.page(project, summary, found.examples(PAGE_EXAMPLES), pages)
+    files.write_text(folder / DATA_DOCS / "summary.html", page)
 
 
 def _message(project: Project, found: Findings, faults: list[str], out: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping
+from urllib.parse import quote
 
 from evertune.project.options import Project
 
@@ -40,15 +41,17 @@ td.n {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nu
 {examples}
 <h2>Good rows of each class</h2>
 {classes}
-<p>All expectations with their results: <a href="index.html">Data Docs</a> (their style sheets come from a CDN).
-Every bad row with its reasons: <code>quarantine.parquet</code>.</p>
+<h2>All expectations with their results</h2>
+{pages}
+<p>These are pages of <a href="index.html">Great Expectations' Data Docs</a>, whose index and style sheets need a
+network. Every bad row with its reasons is in <code>quarantine.parquet</code>.</p>
 </body>
 </html>
 """
 
 
-def page(project: Project, summary: Mapping[str, object], examples: Iterable[str]) -> str:
-    """The page as HTML. ``summary`` is what ``summary.json`` holds."""
+def page(project: Project, summary: Mapping[str, object], examples: Iterable[str], pages: Mapping[str, str]) -> str:
+    """The page as HTML. ``summary`` is what ``summary.json`` holds, ``pages`` name the Data Docs' pages."""
     drawn = _count(summary["drawn"])
     counts = {
         "drawn": drawn,
@@ -63,6 +66,7 @@ def page(project: Project, summary: Mapping[str, object], examples: Iterable[str
         rows=_table(counts, drawn),
         reasons=_table(_counts(summary["reasons"]), drawn) or "<p>None is.</p>",
         examples=_list(examples) or "<p>There are none.</p>",
+        pages=_links(pages),
         classes=_table(_counts(summary["classes"]), _count(summary["valid"])) or "<p>There are none.</p>",
     )
 
@@ -94,3 +98,8 @@ def _table(counts: Mapping[str, int], whole: int) -> str:
 def _list(items: Iterable[str]) -> str:
     lines = [f"<li>{html.escape(item)}</li>" for item in items]
     return "<ul>" + "".join(lines) + "</ul>" if lines else ""
+
+
+def _links(pages: Mapping[str, str]) -> str:
+    lines = [f'<li><a href="{quote(path)}">{html.escape(name)}</a></li>' for name, path in pages.items()]
+    return "<ul>" + "".join(lines) + "</ul>"

@@ -59,7 +59,8 @@ class Engine:
         source = self._context.data_sources.add_pandas(f"{name} {self._sources}")
         asset = source.add_dataframe_asset(name="rows")
         definition = asset.add_batch_definition_whole_dataframe("all rows")
-        return self._judge(name, definition.get_batch({"dataframe": frame}), expectations, {})
+        with _no_fingerprint():
+            return self._judge(name, definition.get_batch({"dataframe": frame}), expectations, {})
 
     def judge_sql(self, name: str, database: Path, table: str, key: str, expectations: Sequence[Any]) -> list[Judged]:
         """The same on a table in SQLite, whose column ``key`` holds the row numbers."""
@@ -111,8 +112,11 @@ class Engine:
         )
         self._context.validation_results_store.add(key=key, value=result)
 
-    def write_docs(self, folder: Path) -> None:
-        """Write the Data Docs, a static site that begins at ``index.html``."""
+    def write_docs(self, folder: Path) -> dict[str, str]:
+        """Write the Data Docs, a static site that begins at ``index.html``. Returns suite name → its page.
+
+        The index is made by scripts from a CDN, and empty without a network; the pages can be read without one.
+        """
         site = {
             "class_name": "SiteBuilder",
             "show_how_to_buttons": False,
@@ -124,6 +128,8 @@ class Engine:
             self._context.build_data_docs(site_names=[SITE])
         for unused in (folder / "static" / "images").glob("*.gif"):
             unused.unlink()
+        pages = (page.relative_to(folder) for page in sorted(folder.glob("validations/**/*.html")))
+        return {page.parts[1]: page.as_posix() for page in pages}
 
 
 def _context() -> Any:
@@ -163,6 +169,23 @@ def _quiet() -> Iterator[None]:
             del os.environ["GX_ANALYTICS_ENABLED"]
         else:
             os.environ["GX_ANALYTICS_ENABLED"] = before
+
+
+@contextmanager
+def _no_fingerprint() -> Iterator[None]:
+    """Spare the fingerprint that Great Expectations makes of each frame, and that nobody reads.
+
+    For it every text becomes a Python object in a hash table: of a million texts, a gigabyte.
+    """
+    from great_expectations.execution_engine import pandas_execution_engine as module
+
+    name = "hash_pandas_dataframe"
+    before = getattr(module, name, None)
+    setattr(module, name, lambda _: "")
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
 
 
 def _judged(one: Any, extra: dict[str, Any]) -> Judged:

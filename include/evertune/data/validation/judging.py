@@ -21,6 +21,7 @@ from evertune.data.validation.engine import Engine, Judged
 from evertune.data.validation.expectations import Named, View
 from evertune.data.validation.facts import Facts, batches
 from evertune.data.validation.findings import Finding, Findings
+from evertune.data.validation.labels import number
 from evertune.project.options import Project
 from evertune.records import UnfitError
 
@@ -148,11 +149,15 @@ def _to_numbers(frame: pd.DataFrame, name: str) -> npt.NDArray[np.int64]:
     import pandas as pd
 
     column = frame[name]
-    numbers = pd.to_numeric(column, errors="coerce")
+    if pd.api.types.is_numeric_dtype(column):
+        return np.zeros(0, np.int64)
+    distinct = column.astype("category").cat
+    parsed = np.array([*map(number, distinct.categories), np.nan], np.float64)
+    numbers = pd.Series(parsed[distinct.codes], index=frame.index)
     odd = column.notna() & numbers.isna()
     if 2 * int(odd.sum()) > int(column.notna().sum()):
         return np.zeros(0, np.int64)
-    frame[name] = numbers.astype("float64")
+    frame[name] = numbers
     return frame.index[odd].to_numpy(np.int64)
 
 

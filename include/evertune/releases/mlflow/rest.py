@@ -13,16 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.records import EvertuneError, UnreachableError
 from evertune.releases.mlflow.store import (
-    RUN_KEY,
-    LoggedModel,
-    MissingError,
-    Point,
-    Store,
-    TrackedRun,
-    Version,
-    credentials,
-    place,
-)
+    RUN_KEY, LoggedModel, MissingError, Point, Store, TrackedRun, Version, credentials, place,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     import httpx

@@ -12,8 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from evertune import files
 from evertune.records import EvertuneError, UnreachableError
-from evertune.releases.mlflow.rest import is_missing, tagged
-from evertune.releases.mlflow.store import RUN_KEY, LoggedModel, MissingError, Point, Store, TrackedRun, Version, place
+from evertune.releases.mlflow.store import (
+    RUN_KEY,
+    LoggedModel,
+    MissingError,
+    Point,
+    Store,
+    TrackedRun,
+    Version,
+    is_missing,
+    place,
+    tagged,
+)
 from evertune.settings import Settings
 
 if TYPE_CHECKING:

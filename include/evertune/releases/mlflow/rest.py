@@ -13,8 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.records import EvertuneError, UnreachableError
 from evertune.releases.mlflow.store import (
-    RUN_KEY, LoggedModel, MissingError, Point, Store, TrackedRun, Version, credentials, place,
-)  # fmt: skip
+    RUN_KEY,
+    LoggedModel,
+    MissingError,
+    Point,
+    Store,
+    TrackedRun,
+    Version,
+    credentials,
+    is_missing,
+    place,
+    tagged,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -201,17 +211,6 @@ class RestStore(Store):
 
 class _ExistsError(EvertuneError):
     """It is there already."""
-
-
-def is_missing(code: str | None, message: str) -> bool:
-    """Whether MLflow's error says that there is no such thing; for an alias it uses the code of a bad parameter."""
-    return code == "RESOURCE_DOES_NOT_EXIST" or (code == "INVALID_PARAMETER_VALUE" and "not found" in message.lower())
-
-
-def tagged(tags: Mapping[str, str]) -> str:
-    """MLflow's search filter for what has all these tags."""
-    quoted = {key: f'"{value}"' if "'" in value else f"'{value}'" for key, value in tags.items()}  # it knows no escape
-    return " AND ".join(f"tags.`{key}` = {value}" for key, value in quoted.items())
 
 
 def _pairs(values: Mapping[str, str]) -> list[dict[str, str]]:

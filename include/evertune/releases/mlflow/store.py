@@ -174,3 +174,14 @@ def credentials() -> tuple[str, str] | None:
     """Login of the server, from the variables that MLflow's own client reads."""
     user = os.environ.get("MLFLOW_TRACKING_USERNAME")
     return (user, os.environ.get("MLFLOW_TRACKING_PASSWORD", "")) if user else None
+
+
+def is_missing(code: str | None, message: str) -> bool:
+    """Whether MLflow's error says that there is no such thing; for an alias it uses the code of a bad parameter."""
+    return code == "RESOURCE_DOES_NOT_EXIST" or (code == "INVALID_PARAMETER_VALUE" and "not found" in message.lower())
+
+
+def tagged(tags: Mapping[str, str]) -> str:
+    """MLflow's search filter for what has all these tags."""
+    quoted = {key: f'"{value}"' if "'" in value else f"'{value}'" for key, value in tags.items()}  # it knows no escape
+    return " AND ".join(f"tags.`{key}` = {value}" for key, value in quoted.items())

@@ -41,8 +41,11 @@ rm -f .venv/.evertune-*
 pip=(.venv/bin/python -m pip --disable-pip-version-check --no-input)
 
 # --no-deps: the lock is the whole closure, and torch, which others name, comes in its own lock below.
+# Compiled now (pip does so by itself, unless the environment forbids it): each process that imports torch or Airflow
+# from source anew would spend seconds on it.
+unset PYTHONDONTWRITEBYTECODE
 say "installing $(grep -c '==' requirements.lock) packages from requirements.lock"
-if command -v uv >/dev/null 2>&1 && uv pip install --quiet --python .venv/bin/python --require-hashes --no-deps -r requirements.lock; then :; else
+if command -v uv >/dev/null 2>&1 && uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes --no-deps -r requirements.lock; then :; else
   "${pip[@]}" install --quiet --progress-bar off --require-hashes --no-deps -r requirements.lock
 fi
 
@@ -65,7 +68,7 @@ if [ "$EVERTUNE_TORCH" = cpu ]; then
 fi
 if [ "$EVERTUNE_TORCH" = cuda ]; then
   say "installing torch with CUDA from requirements-torch-cuda.lock"
-  if command -v uv >/dev/null 2>&1 && uv pip install --quiet --python .venv/bin/python --require-hashes --no-deps -r requirements-torch-cuda.lock; then :; else
+  if command -v uv >/dev/null 2>&1 && uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes --no-deps -r requirements-torch-cuda.lock; then :; else
     "${pip[@]}" install --quiet --progress-bar off --require-hashes --no-deps -r requirements-torch-cuda.lock
   fi
 fi

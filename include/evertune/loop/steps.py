@@ -111,7 +111,7 @@ def _publish_docs(held: Held, folder: Path) -> str:
 
     tracked = _tracking_run(held)
     mlflow.log_folder(held.settings, tracked, folder, "data_docs")
-    address = mlflow.artifact_link(held.settings, tracked, "data_docs/index.html") or str(folder / "index.html")
+    address = mlflow.artifact_link(held.settings, tracked, "data_docs/summary.html") or str(folder / "summary.html")
     files.write_text(held.workspace.folder / DOCS_ADDRESS, address)
     return address
 

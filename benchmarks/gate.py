@@ -1,6 +1,6 @@
 """How often the gate promotes what it should not, and misses what it should promote.
 
-Replays real prediction pairs at known true differences (`gate_pairs.py` tells how), many times each. On the same draws:
+Replays real prediction pairs at known true differences (`_gate_pairs.py` tells how), many times each. On the same draws:
 
 * gate: `evertune.evaluation.gate` with the default policy, on 1,960 rows (which see 80% of 2-point gains at 10%
   discordance);
@@ -8,7 +8,7 @@ Replays real prediction pairs at known true differences (`gate_pairs.py` tells h
 * higher wins: promotes when the challenger's accuracy is higher, as most pipelines do;
 * McNemar: its exact test, one-sided at 5%, on the same fixed 1,960 rows.
 
-Run it: `python benchmarks/gate.py` (`--draws 200` for a glance). Wheels and embeddings are kept below EVERTUNE_HOME.
+Run it: `python -m benchmarks.gate` (`--draws 200` for a glance). Wheels and embeddings are kept below EVERTUNE_HOME.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from benchmarks._gate_pairs import CHALLENGERS, Pool, embed, equal_weights, make_pool, weights
 from numpy.typing import NDArray
 
 from evertune import settings
@@ -32,7 +33,6 @@ from evertune.evaluation import comparison, gate, metrics
 from evertune.evaluation.paired import CHAMPION, Pairs
 from evertune.project.options import Gate, Metric
 from evertune.records import Decision, Evaluation, Verdict
-from gate_pairs import CHALLENGERS, Pool, embed, equal_weights, make_pool, weights
 
 FIXED, FIRST, MOST = 1_960, 500, 8_000
 PARTS = 8

@@ -73,7 +73,6 @@ class Embedded:
         binaries = str(Path(sys.executable).parent)
         airflow = {
             "CORE__DAGS_FOLDER": ROOT / "dags",
-            "CORE__PLUGINS_FOLDER": ROOT / "plugins",
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__EXECUTOR": "LocalExecutor",
             "CORE__PARALLELISM": "4",

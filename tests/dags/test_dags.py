@@ -37,7 +37,6 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[
         "PYTHONPATH": str(ROOT / "dags"),  # as Airflow does for its bundle
         "AIRFLOW_HOME": str(root / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "EVERTUNE_HOME": str(home),

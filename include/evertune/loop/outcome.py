@@ -49,7 +49,7 @@ def outcome(engine: Engine, run_key: str, project: Project) -> Outcome:
         release=releases.current(engine, project.slug),
         model_version=candidate.model_version if candidate else None,
         seconds={step.step.value: round(step.seconds, 3) for step in recorded},
-        pictures=_pictures(evaluation),
+        pictures=_pictures(evaluation, done.get(Step.TUNE, {})),
     )
 
 
@@ -82,7 +82,8 @@ def _tuned(value: JsonObject | None) -> tuple[Candidate | None, Evaluation | Non
     return Candidate.model_validate(value["candidate"]), Evaluation.model_validate(value["evaluation"])
 
 
-def _pictures(evaluation: Evaluation | None) -> tuple[str, ...]:
+def _pictures(evaluation: Evaluation | None, tuned: JsonObject) -> tuple[str, ...]:
     if evaluation is None:
         return ()
-    return tuple(str(picture) for picture in sorted(Path(evaluation.pairs).parent.glob("*.png")))
+    found = [str(picture) for picture in sorted(Path(evaluation.pairs).parent.glob("*.png"))]
+    return (*found, tuned["learning_curve"])

@@ -1,6 +1,6 @@
 """How often the gate promotes what it should not, and misses what it should promote.
 
-Replays real prediction pairs at known true differences (`_gate_pairs.py` tells how), many times each. On the same draws:
+Replays real prediction pairs at known true differences (see `_gate_pairs.py`), many times each. On the same draws:
 
 * gate: `evertune.evaluation.gate` with the default policy, on 1,960 rows (which see 80% of 2-point gains at 10%
   discordance);

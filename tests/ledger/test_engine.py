@@ -279,7 +279,7 @@ def test_readers_do_not_wait_for_the_writer(ledger: Engine, start: Callable[...,
         seen = runs.get(ledger, run.key)
         assert seen is not None
         assert seen.message is None
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 25
 
 
 def test_a_reader_sees_one_state(ledger: Engine) -> None:
@@ -342,7 +342,7 @@ def test_kill_9_in_the_middle_of_a_transaction_leaves_nothing(
         again = runs.claim(ledger, "spam", "one", 60)
         assert again is not None
         assert (again.key, again.owner, again.token) == (run.key, "one", 1)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 25
 
 
 @pytest.mark.faults

@@ -164,8 +164,9 @@ class Tuning:
         self._tell("validate", force=True)
         quality = self._quality()
         state.validation_loss, state.f1 = quality.loss, quality.f1
-        entry = {"step": state.step, "loss": state.take_loss(), "learning_rate": self._rate}
-        state.curve.append(entry | {"validation_loss": quality.loss, "f1": quality.f1})
+        if not state.curve or state.curve[-1]["step"] != state.step:
+            state.curve.append({"step": state.step, "loss": state.take_loss(), "learning_rate": self._rate})
+        state.curve[-1] |= {"validation_loss": quality.loss, "f1": quality.f1}
         if state.best_loss is None or quality.loss < state.best_loss:
             state.best_loss, state.best_step, state.without_gain = quality.loss, state.step, 0
             self.best = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
@@ -191,7 +192,7 @@ class Tuning:
         steps = max(self.options.epochs * self._per_epoch, state.step)
         speed = self._fresh_tokens / max(now - self._began, 1e-9)
         tokens_left = max(0, self.options.epochs * self.train.tokens - state.tokens)
-        known = [entry["loss"] for entry in state.curve if entry["loss"] is not None]
+        known = [entry["loss"] for entry in state.curve]
         recent = state.loss_sum / state.loss_steps if state.loss_steps else known[-1] if known else None
         self._report(Progress(
             phase=phase, step=state.step, steps=steps, epoch=epoch, loss=recent, validation_loss=state.validation_loss,

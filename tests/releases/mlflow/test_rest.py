@@ -69,7 +69,7 @@ def test_a_server_that_hangs_is_given_up_in_time(served: tuple[type[Handler], st
     started = time.monotonic()
     with pytest.raises(UnreachableError, match="does not answer"):
         RestStore(uri, 0.2).find_alias("x", "champion")
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 12
     assert len(handler.seen) == 3
 
 

@@ -91,7 +91,7 @@ class Embedded:
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
             "DAG_PROCESSOR__REFRESH_INTERVAL": "30",
-            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "10",
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
             "USAGE_DATA_COLLECTION__ENABLED": "False",
         }
         return {

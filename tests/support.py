@@ -16,9 +16,10 @@ def small_project(slug: str = "small-reviews", **changes: object) -> dict[str, o
     """A project on some hundred real Amazon reviews, which trains in seconds. ``changes`` replace whole blocks."""
     shipped = yaml.safe_load((ROOT / "projects" / "review-sentiment.yaml").read_text())
     reviews = next(source for source in shipped["data"]["sources"] if source["uri"] == REVIEWS)
-    shipped["data"]["sources"] = [{**reviews, "rows": 700}]
-    shipped["tuning"] = {"epochs": 1, "tokens_per_batch": 512, "learning_rate": 2e-4}
+    shipped["data"]["sources"] = [{**reviews, "rows": 1000}]
+    shipped["tuning"] = {"epochs": 2, "tokens_per_batch": 256, "learning_rate": 2e-4}
     shipped["validation"] = {}
+    shipped["gate"] = {"metric": "accuracy", "smallest_gain": 0.005, "confidence": 0.8}
     return {**shipped, "slug": slug, **changes}
 
 

@@ -44,14 +44,14 @@ def claim(slug: str) -> str:
     """Claim a run for this DAG run and return its key; skip what follows where there is nothing to train."""
     from evertune import loop
     from evertune.project.load import find, load
+    from evertune.project.options import Method
 
     context = get_current_context()
     where = settings.load()
     project = load(find(slug, where))
     params = context["params"]
     if params["method"] != AS_IN_FILE:
-        tuning = project.tuning.model_copy(update={"method": type(project.tuning.method)(params["method"])})
-        project = project.model_copy(update={"tuning": tuning})
+        project = project.with_method(Method(params["method"]))
     cause = _CAUSES.get(str(context["dag_run"].run_type), Cause.PERSON)
     with _translated():
         run = loop.claim(

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from evertune.cli import output, report
 from evertune.project import Project
 from evertune.project.load import find, load
+from evertune.project.options import Method
 from evertune.records import Decision, Outcome, Step
 from evertune.settings import Settings
 from evertune.settings import load as load_settings
@@ -51,10 +52,9 @@ def command(  # noqa: PLR0917 - typer calls it by name
 def _with_method(project: Project, method: str | None) -> Project:
     if method is None:
         return project
-    kinds = type(project.tuning.method)
-    if method not in list(kinds):
-        raise typer.BadParameter(f"{method!r} is none of: {', '.join(kinds)}", param_hint="--method")
-    return project.model_copy(update={"tuning": project.tuning.model_copy(update={"method": kinds(method)})})
+    if method not in list(Method):
+        raise typer.BadParameter(f"{method!r} is none of: {', '.join(Method)}", param_hint="--method")
+    return project.with_method(Method(method))
 
 
 def _print_plan(project: Project, where: Settings, *, json: bool) -> None:

@@ -97,6 +97,10 @@ class Project(Options):
     schedule: Schedule = Schedule()
     """When the project is retrained by the clock."""
 
+    def with_method(self, method: Method) -> Project:
+        """The same project tuned by another method: what a run's own choice makes of the file's."""
+        return self.model_copy(update={"tuning": self.tuning.model_copy(update={"method": method})})
+
     @model_validator(mode="after")
     def _names_columns_that_are_there(self) -> Project:
         found = list(across(self.model_dump(mode="json")))

@@ -126,16 +126,23 @@ class _Listed(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 def peer(
-    dataset: Path, base: Path, *, lora: bool = False, epochs: int = 1, evaluate: bool = False, **arguments: Any
+    dataset: Path,
+    base: Path,
+    *,
+    lora: bool = False,
+    epochs: int = 1,
+    evaluations: int = 0,
+    seed: int = 17,
+    **arguments: Any,
 ) -> Run:
     """One tuning by transformers.Trainer as it comes, but for ``arguments``; with PEFT as it comes where ``lora``.
 
-    Evaluated on the held-out rows once an epoch where asked to, by our own evaluation, outside the time.
+    Evaluated on the held-out rows ``evaluations`` times an epoch, by our own evaluation, outside the time.
     """
     import transformers
 
     with quiet():
-        torch.manual_seed(17)
+        torch.manual_seed(seed)
         model = transformers.AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
         coder = transformers.AutoTokenizer.from_pretrained(base)
     if lora:
@@ -145,9 +152,9 @@ def peer(
     with tempfile.TemporaryDirectory() as out:
         settings = transformers.TrainingArguments(
             output_dir=out, num_train_epochs=epochs, report_to=[], save_strategy="no", logging_strategy="no",
-            disable_tqdm=True, seed=17, **arguments,
+            disable_tqdm=True, seed=seed, **arguments,
         )  # fmt: skip
-        clock = _clock(model, held_out, measured, evaluate=evaluate)
+        clock = _clock(model, held_out, measured, evaluations)
         loop = transformers.Trainer(
             model, settings, train_dataset=_Listed(train), processing_class=coder, callbacks=[clock]
         )
@@ -170,18 +177,21 @@ def _with_peft(model: Any) -> Any:
         )
 
 
-def _clock(model: Any, held_out: batches.Rows, measured: list[tuple[float, float, float]], *, evaluate: bool) -> Any:
+def _clock(model: Any, held_out: batches.Rows, measured: list[tuple[float, float, float]], evaluations: int) -> Any:
     import transformers
 
     class Clock(transformers.TrainerCallback):  # type: ignore[misc]
         outside = 0.0
         started = 0.0
+        marks: frozenset[int] = frozenset()
 
-        def on_train_begin(self, *_: Any, **__: Any) -> None:
+        def on_train_begin(self, _: Any, state: Any, __: Any, **___: Any) -> None:
+            count = evaluations * state.num_train_epochs
+            self.marks = frozenset(-(-state.max_steps * (part + 1) // count) for part in range(count))
             self.started = time.perf_counter()
 
-        def on_epoch_end(self, *_: Any, **__: Any) -> None:
-            if not evaluate:
+        def on_step_end(self, _: Any, state: Any, __: Any, **___: Any) -> None:
+            if state.global_step not in self.marks:
                 return
             now = time.perf_counter()
             found = validation.measure(model, held_out, len(LABELS), 2048, torch.float32)

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ("requirements.txt", "requirements-dev.txt", "requirements-s3.txt")
+"""The driver of S3 comes along because the tests use it."""
 TORCH_STACK = re.compile(r"(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)(==|\[)")
 CUDA_HEADER = "# torch as PyPI has it, with the CUDA libraries that it needs. Made by `make lock`.\n"
 BASE_HEADER = "# Everything but torch's own stack, for Python 3.11 and 3.12. Made by `make lock`.\n"
@@ -28,8 +30,8 @@ def split(text: str) -> tuple[str, str]:
 def main() -> int:
     """Write requirements.lock and requirements-torch-cuda.lock."""
     command = [
-        "uv", "pip", "compile", "requirements.txt", "requirements-dev.txt", "--universal", "--python-version", "3.11",
-        "--generate-hashes", "--no-header", "--no-emit-index-url", "--quiet", *sys.argv[1:],
+        "uv", "pip", "compile", *SOURCES, "--universal", "--python-version", "3.11", "--generate-hashes",
+        "--no-header", "--no-emit-index-url", "--quiet", *sys.argv[1:],
     ]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -161,6 +163,41 @@ def test_the_very_bytes_come_back_when_all_but_the_remote_is_gone(
     (folder / "labels.json").write_text("a person may change their own copy")
     again = versions.checkout(where, made.lock, local_project, pins, tmp_path / "again")
     assert files.digest(again) == made.version
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An S3 of this test's own, and the name of a bucket in it."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    for name, value in {
+        "AWS_ENDPOINT_URL": address, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    name = f"evertune-{uuid.uuid4().hex}"  # moto's buckets are the process's, not the server's
+    boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    yield name
+    server.stop()
+
+
+@pytest.mark.integration
+def test_an_s3_bucket_keeps_the_data_by_settings_alone(
+    local_project: Project, where: Settings, bucket: str, tmp_path: Path
+) -> None:
+    far = where.model_copy(update={"remote": f"s3://{bucket}/data"})
+    workspace = build(far, "run-1", local_project)
+    versions.push(workspace)
+    made = versions.dataset(workspace)
+    pins = versions.pin(local_project, far)
+    shutil.rmtree(far.home)
+    folder = versions.checkout(far, made.lock, local_project, pins, tmp_path / "restored")
+    assert files.digest(folder) == files.verify(folder) == made.version
 
 
 @pytest.mark.integration

@@ -79,7 +79,7 @@ def speed(match: Match, dataset: Path, base: Path, pairs: int) -> bool:
 
 def quality(match: Match, dataset: Path, base: Path, epochs: int) -> bool:
     """Print held-out quality of both, and the seconds to equal loss; whether ours is as good and as much faster."""
-    peer = _peer(match, dataset, base, epochs=epochs, evaluate=True)()
+    peer = _peer(match, dataset, base, epochs=epochs, evaluations=4)()
     # Adapters want a higher rate; the peer keeps its default.
     rate = {"learning_rate": 1e-3} if match.method == "lora" else {}
     ours = _ours(match, dataset, base, epochs=epochs, evaluations_per_epoch=4, **rate)()

@@ -1,7 +1,7 @@
 """Between Airflow's tasks and the library: whose run it is, which errors are worth a retry, what the log shows.
 
-Everything that does work is in `evertune.loop`; a task body is one call of :func:`claim`, :func:`perform` or
-:func:`release`.
+Everything that does work is in `evertune.loop`; a task body is one call of :func:`claim`, :func:`perform`,
+:func:`release` or :func:`score`.
 """
 
 from __future__ import annotations
@@ -103,6 +103,22 @@ def release(slug: str) -> None:
         else:
             done = loop.rollback(project, where, by=by, to=params["generation"])
     log.info("%s: generation %s answers with model version %s", slug, done.generation, done.model_version)
+
+
+def score(slug: str) -> None:
+    """Score the file that the form of `score__<project>` names."""
+    from evertune.loop.score import score as score_file
+    from evertune.project.load import find, load
+
+    params, where = get_current_context()["params"], settings.load()
+    with _translated():
+        if not params["source"] or not params["sink"]:
+            raise UnfitError("Say in the form which Parquet file to score (source) and which to write (sink).")
+        done = score_file(
+            load(find(slug, where)), params["source"], params["sink"], where, column=params["column"],
+            report=lambda rows, of: log.info("%s of %s rows", f"{rows:,}", f"{of:,}"),
+        )  # fmt: skip
+    log.info("%s rows scored by generation %s into %s", done.rows, done.release.generation, done.sink)
 
 
 def tell(message: str) -> None:

@@ -10,10 +10,12 @@ import sys
 import time
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from evertune import jobs, loop
 from evertune.cli import report
 from evertune.cli.output import people
+from evertune.client import Client, ProblemError
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger import runs
 from evertune.loop.run import describe, share
@@ -21,9 +23,12 @@ from evertune.project.load import find, load
 from evertune.records import EvertuneError, Step
 from scripts import embedded
 from scripts.airflow_api import RUNNING, Airflow
+from scripts.installation import USER, Embedded
 
 PROJECT = "review-sentiment"
 POLL_S = 0.5
+ANSWER_S = 300.0
+EXAMPLES = ["The picture is sharp and the battery lasts for days.", "It broke within a week, and nobody answers."]
 
 
 def main() -> int:
@@ -31,7 +36,7 @@ def main() -> int:
     started = time.monotonic()
     try:
         here = embedded.up()
-        airflow = Airflow(here.airflow_url, embedded.USER, here.password)
+        airflow = Airflow(here.airflow_url, USER, here.password)
         dag_id = f"retrain__{PROJECT}"
         airflow.await_dag(dag_id)
         run_id = airflow.trigger(dag_id, {"reason": "make demo"})
@@ -45,7 +50,7 @@ def main() -> int:
         return 130
 
 
-def _follow(airflow: Airflow, dag_id: str, run_id: str, here: embedded.Embedded) -> None:
+def _follow(airflow: Airflow, dag_id: str, run_id: str, here: Embedded) -> None:
     """A progress bar with the step that runs now, until the DAG run has ended."""
     names = [step.value for step in Step]
     told = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[detail]}")
@@ -64,12 +69,12 @@ def _follow(airflow: Airflow, dag_id: str, run_id: str, here: embedded.Embedded)
         bar.update(task, completed=len(names), description="done", detail="")
 
 
-def _training(here: embedded.Embedded) -> dict[str, object]:
+def _training(here: Embedded) -> dict[str, object]:
     active = runs.active(ledger_engine.ready(here.settings.database_url), PROJECT)
     return jobs.progress(here.settings, active.key) if active else {}
 
 
-def _show(here: embedded.Embedded, airflow: Airflow, dag_id: str, run_id: str, seconds: float) -> int:
+def _show(here: Embedded, airflow: Airflow, dag_id: str, run_id: str, seconds: float) -> int:
     engine = ledger_engine.ready(here.settings.database_url)
     state = airflow.run_state(dag_id, run_id)
     history = runs.history(engine, PROJECT, limit=1)
@@ -83,11 +88,44 @@ def _show(here: embedded.Embedded, airflow: Airflow, dag_id: str, run_id: str, s
     outcome = loop.outcome(engine, history[0].key, load(find(PROJECT, here.settings)))
     people.print()
     report.show(outcome, people)
+    if outcome.release is not None:
+        _ask(here, outcome.release.generation)
     people.print(f"\nTook {seconds:.0f} s. Left running on this machine only (`make down` stops it):", highlight=False)
     for what, where in embedded.addresses(here):
         people.print(f"  {what:14} {where}", highlight=False)
     people.print(f"  {'this run':14} {here.airflow_url}/dags/{dag_id}/runs/{run_id}", highlight=False, soft_wrap=True)
     return 0 if outcome.verdict is not None and outcome.release is not None else 1
+
+
+def _ask(here: Embedded, generation: int) -> None:
+    """Wait until the release answers over HTTP, ask it two things, and show what came back."""
+    deadline = time.monotonic() + ANSWER_S
+    with (
+        Client(here.serving_url, embedded.api_key(here)) as client,
+        people.status("Converting the release for serving …"),
+    ):
+        while not _answers(client, generation):
+            if time.monotonic() > deadline:
+                raise EvertuneError(
+                    f"The server at {here.serving_url} does not answer with generation {generation}. "
+                    f"`evertune status` tells why; its log: {here.folder}/logs/evertune-serve.log"
+                )
+            time.sleep(POLL_S)
+        found = client.predict(PROJECT, EXAMPLES)
+    table = Table(title=f"POST {here.serving_url}/v1/projects/{PROJECT}/predict, generation {found.release.generation}")
+    for name in ("text", "label", "probability", "prediction id"):
+        table.add_column(name)
+    for text, one in zip(EXAMPLES, found.predictions, strict=True):
+        table.add_row(text, one.label, f"{one.scores[one.label]:.3f}", one.id)
+    people.print(table)
+
+
+def _answers(client: Client, generation: int) -> bool:
+    try:
+        release = client.project(PROJECT).release
+    except ProblemError:  # the project is not known there yet
+        return False
+    return release is not None and release.generation >= generation
 
 
 if __name__ == "__main__":

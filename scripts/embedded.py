@@ -1,4 +1,4 @@
-"""The embedded installation: Airflow and MLflow on this machine, on loopback, with files as their stores.
+"""The embedded installation: Airflow, MLflow and the server on this machine, on loopback, with files as their stores.
 
 `make up` and `make down` end here. The components are started one by one rather than by `airflow standalone`, because
 that serves task logs on every interface and leaves orphans when it is ended by SIGTERM. What was started is written
@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -26,131 +22,13 @@ from rich.console import Console
 
 from evertune import files
 from evertune.records import EvertuneError
-from evertune.settings import Settings, load
+from evertune.settings import load
+from scripts.installation import MARK, USER, Embedded, installation
 
-ROOT = Path(__file__).resolve().parent.parent
-AIRFLOW_PORT, MLFLOW_PORT = 8080, 5000
 START_S = 180.0
 STOP_S = 20.0
-USER = "admin"
-MARK = "EVERTUNE_EMBEDDED"
-"""Environment variable of every process of an installation; its value is the home."""
 
 console = Console(stderr=True)
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """Where the embedded installation keeps its things, and the ports and secrets that it was given."""
-
-    settings: Settings
-    airflow_port: int
-    mlflow_port: int
-    password: str
-    fernet_key: str
-    jwt_secret: str
-    api_secret: str
-    mlflow_secret: str
-
-    @property
-    def airflow_url(self) -> str:
-        """Address of Airflow's web UI and REST API."""
-        return f"http://127.0.0.1:{self.airflow_port}"
-
-    @property
-    def mlflow_url(self) -> str:
-        """Address of MLflow's web UI and REST API."""
-        return f"http://127.0.0.1:{self.mlflow_port}"
-
-    @property
-    def folder(self) -> Path:
-        """Folder of process records, secrets and logs."""
-        return self.settings.home / "embedded"
-
-    def environment(self) -> dict[str, str]:
-        """The environment of every process of the installation."""
-        home = self.settings.home
-        binaries = str(Path(sys.executable).parent)
-        airflow = {
-            "CORE__DAGS_FOLDER": ROOT / "dags",
-            "CORE__LOAD_EXAMPLES": "False",
-            "CORE__EXECUTOR": "LocalExecutor",
-            "CORE__PARALLELISM": "4",
-            "CORE__FERNET_KEY": self.fernet_key,
-            "CORE__EXECUTION_API_SERVER_URL": f"{self.airflow_url}/execution/",
-            "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
-            "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": self.folder / "airflow-passwords.json",
-            "API_AUTH__JWT_SECRET": self.jwt_secret,
-            "API__SECRET_KEY": self.api_secret,
-            "API__HOST": "127.0.0.1",
-            "API__PORT": str(self.airflow_port),
-            "API__BASE_URL": self.airflow_url,
-            "API__WORKERS": "1",
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow/airflow.db",
-            "LOGGING__BASE_LOG_FOLDER": home / "airflow" / "logs",
-            "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
-            "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
-            "DAG_PROCESSOR__REFRESH_INTERVAL": "30",
-            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
-            "USAGE_DATA_COLLECTION__ENABLED": "False",
-        }
-        return {
-            **os.environ,
-            **{f"AIRFLOW__{name}": str(value) for name, value in airflow.items()},
-            "AIRFLOW_HOME": str(home / "airflow"),
-            "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}",
-            "PYTHONUNBUFFERED": "1",
-            "EVERTUNE_HOME": str(home),
-            MARK: str(home),
-            "EVERTUNE_PROJECTS": str(self.settings.projects),
-            "EVERTUNE_MLFLOW_URI": self.mlflow_url,
-            "EVERTUNE_MLFLOW_UI": self.mlflow_url,
-            "MLFLOW_TRACKING_USERNAME": USER,
-            "MLFLOW_TRACKING_PASSWORD": self.password,
-            "MLFLOW_FLASK_SERVER_SECRET_KEY": self.mlflow_secret,
-            "MLFLOW_AUTH_CONFIG_PATH": str(self.folder / "mlflow-auth.ini"),
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "DO_NOT_TRACK": "1",
-            "DVC_NO_ANALYTICS": "1",
-        }
-
-
-def installation(settings: Settings | None = None) -> Embedded:
-    """The installation of this home: as it was made the first time, with ports that are free where they were not."""
-    settings = settings or load()
-    path = settings.home / "embedded" / "installation.json"
-    if path.exists():
-        return Embedded(settings=settings, **files.read_json(path))
-    values: dict[str, str | int] = {
-        "airflow_port": _free_port(int(os.environ.get("AIRFLOW_PORT", AIRFLOW_PORT))),
-        "mlflow_port": _free_port(int(os.environ.get("MLFLOW_PORT", MLFLOW_PORT))),
-        "password": secrets.token_urlsafe(12),
-        "fernet_key": _fernet_key(),
-        "jwt_secret": secrets.token_urlsafe(48),
-        "api_secret": secrets.token_urlsafe(32),
-        "mlflow_secret": secrets.token_urlsafe(32),
-    }
-    files.write_json(path, values)
-    path.chmod(0o600)
-    path.parent.chmod(0o700)
-    return Embedded(settings=settings, **values)  # type: ignore[arg-type]  # one dict for two types of value
-
-
-def _fernet_key() -> str:
-    from cryptography.fernet import Fernet
-
-    return Fernet.generate_key().decode()
-
-
-def _free_port(wanted: int) -> int:
-    for port in range(wanted, wanted + 100):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                return port
-    raise EvertuneError(f"No free port from {wanted} to {wanted + 99} on 127.0.0.1. End what holds them.")
 
 
 def _commands(embedded: Embedded) -> dict[str, list[str]]:
@@ -169,6 +47,7 @@ def _commands(embedded: Embedded) -> dict[str, list[str]]:
         "airflow-scheduler": [*airflow, "scheduler", "--skip-serve-logs"],
         "airflow-dag-processor": [*airflow, "dag-processor"],
         "airflow-triggerer": [*airflow, "triggerer", "--skip-serve-logs"],
+        "evertune-serve": [python, "-m", "evertune.cli.main", "serve", "--port", str(embedded.serving_port)],
     }  # fmt: skip
 
 
@@ -263,10 +142,29 @@ def _missing(embedded: Embedded) -> str:
                 return f"Airflow's {part}"
     except (httpx.HTTPError, ValueError):
         return "Airflow's API server"
-    try:
-        return "" if httpx.get(f"{embedded.mlflow_url}/health", timeout=3).status_code == httpx.codes.OK else "MLflow"
-    except httpx.HTTPError:
-        return "MLflow"
+    for name, address in {
+        "MLflow": f"{embedded.mlflow_url}/health",
+        "The server": f"{embedded.serving_url}/healthz",
+    }.items():
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(address, timeout=3).status_code == httpx.codes.OK:
+                continue
+        return name
+    return ""
+
+
+def api_key(embedded: Embedded) -> str:
+    """The key of the installation's own person, for every project; made the first time."""
+    path = embedded.folder / "api-key"
+    if not path.exists():
+        from evertune.ledger import engine, keys
+
+        _, secret = keys.create(
+            engine.ready(embedded.settings.database_url),
+            name="embedded", projects=["*"], scopes=["predict", "feedback", "admin"], by="make up", rate_per_s=10_000,
+        )  # fmt: skip
+        _write_secret(path, secret)
+    return path.read_text("utf-8").strip()
 
 
 def down() -> list[str]:
@@ -339,6 +237,8 @@ def addresses(embedded: Embedded) -> list[tuple[str, str]]:
         ("Airflow", embedded.airflow_url),
         ("MLflow", embedded.mlflow_url),
         ("login of both", f"{USER} / {embedded.password}"),
+        ("server", f"{embedded.serving_url} (its page), {embedded.serving_url}/docs"),
+        ("its API key", api_key(embedded)),
     ]
 
 

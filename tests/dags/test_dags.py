@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tests.support import ROOT, small_project, write_project
 
@@ -20,7 +22,7 @@ from evertune.settings import Settings, load
 pytestmark = pytest.mark.integration
 
 HEAVY = ("torch", "transformers", "peft", "mlflow", "great_expectations", "evidently", "pandas", "dvc")
-DAG_FILES = {"retrain.py": "retrain__", "release.py": "release__"}
+DAG_FILES = {"retrain.py": "retrain__", "release.py": "release__", "score.py": "score__"}
 NO_DAGS = {"assets.py", "tasks.py"}
 
 
@@ -78,7 +80,8 @@ def test_parsing_finds_every_dag_and_imports_nothing_heavy(airflow: dict[str, st
     printed = _python(airflow, "-c", script)
     found = json.loads(next(line for line in printed.splitlines() if line.startswith("FOUND ")).removeprefix("FOUND "))
     assert found["errors"] == {}
-    assert found["dags"] == ["release__small-reviews", "retrain__broken", "retrain__small-reviews"]
+    small = [f"{kind}__small-reviews" for kind in ("release", "retrain", "score")]
+    assert found["dags"] == sorted([*small, "retrain__broken"])
     assert found["heavy"] == []
     assert all(found["docs"].values())
     assert "invalid" in found["tags"]["retrain__broken"]
@@ -111,6 +114,15 @@ def test_a_project_is_trained_promoted_left_unchanged_and_rolled_back(airflow: d
     now = releases.current(ledger, "small-reviews")
     assert now is not None
     assert (now.generation, now.model_version, now.kind) == (3, 1, "rollback")
+
+    texts = pa.table({"text": ["It works well.", None, "It broke at once."]})
+    pq.write_table(texts, source := where.home / "texts.parquet")
+    form: dict[str, object] = {"source": str(source), "sink": str(where.home / "scored.parquet"), "column": "text"}
+    assert _run(airflow, "score__small-reviews", form)["score"] == "success"
+    scored = pq.read_table(where.home / "scored.parquet").to_pylist()
+    assert [row["text"] for row in scored] == texts["text"].to_pylist()
+    assert [row["label"] is None for row in scored] == [False, True, False]
+    assert {row["generation"] for row in scored} == {3}
 
 
 def test_every_project_file_of_the_repository_is_valid() -> None:

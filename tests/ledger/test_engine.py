@@ -20,13 +20,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from evertune.ledger import connections, runs, triggers
+from evertune.ledger import connections, events, runs, triggers
 from evertune.ledger import engine as engines
 from evertune.ledger.tables import Table
 from evertune.records import Cause, EvertuneError, Run, UnreachableError
 
 FORK = multiprocessing.get_context("fork")
-TABLES = {"triggers", "runs", "steps", "releases", "events", engines.VERSION_TABLE}
+TABLES = {"triggers", "runs", "steps", "releases", "events", "keys", "segments", "servers", engines.VERSION_TABLE}
 
 
 def test_an_empty_database_gets_its_tables(empty: str) -> None:
@@ -64,12 +64,13 @@ def test_a_second_upgrade_changes_nothing(ledger: Engine, url: str, start: Calla
     assert runs.get(ledger, run.key) == run
 
 
+NEWEST = engines.revisions()[-1]
 NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "v0002"
-down_revision = "v0001"
+revision = "v9998"
+down_revision = "{newest}"
 
 
 def upgrade():
@@ -84,7 +85,7 @@ def _next(where: Path, then: str) -> Path:
     """A folder of migrations with one more, which copies the table that all others refer to."""
     folder = where / "migrations % of tomorrow"
     shutil.copytree(engines.MIGRATIONS, folder)
-    (folder / "versions" / "v0002_colour.py").write_text(NEXT.format(then=then))
+    (folder / "versions" / "v9998_colour.py").write_text(NEXT.format(then=then, newest=NEWEST))
     return folder
 
 
@@ -94,13 +95,35 @@ def test_an_upgrade_keeps_what_is_there(
     run = start()
     ledger.dispose()
     monkeypatch.setattr(engines, "MIGRATIONS", _next(tmp_path, "pass"))
-    with pytest.raises(EvertuneError, match=r"at revision v0001, this evertune needs v0002.*evertune db upgrade"):
+    with pytest.raises(EvertuneError, match=rf"at revision {NEWEST}, this evertune needs v9998.*evertune db upgrade"):
         engines.ready(url)
-    assert engines.upgrade(url) == "v0002"
+    assert engines.upgrade(url) == "v9998"
     engine = engines.ready(url)
     assert "colour" in {column["name"] for column in inspect(engine).get_columns("runs")}
     assert runs.get(engine, run.key) == run
     assert triggers.pending(engine, "spam") == []
+    engine.dispose()
+
+
+def test_the_ledger_of_the_first_version_is_brought_up(empty: str, tmp_path: Path) -> None:
+    folder = tmp_path / "migrations of the first version"
+    shutil.copytree(engines.MIGRATIONS, folder, ignore=shutil.ignore_patterns("v000[2-9]*", "__pycache__"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engines, "MIGRATIONS", folder)
+        assert engines.upgrade(empty) == "v0001"
+        engine = engines.ready(empty)
+        assert triggers.request(engine, "spam", Cause.CLOCK, "k", "night")
+        run = runs.claim(engine, "spam", "one", 60)
+        engine.dispose()
+    assert run is not None
+    with pytest.raises(EvertuneError, match="evertune db upgrade"):
+        engines.ready(empty)
+    assert engines.upgrade(empty) == NEWEST
+    engine = engines.ready(empty)
+    assert set(inspect(engine).get_table_names()) == TABLES
+    assert runs.get(engine, run.key) == run
+    assert events.verify(engine) == []
+    assert events.head(engine).id == 1
     engine.dispose()
 
 

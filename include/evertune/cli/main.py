@@ -10,7 +10,7 @@ import sys
 import structlog
 import typer
 
-from evertune.cli import data, db, init, output, release, run, schema, status, validate
+from evertune.cli import data, db, init, keys, output, release, run, schema, score, serve, status, validate
 from evertune.records import EvertuneError
 
 app = typer.Typer(
@@ -26,8 +26,11 @@ app.command("init")(init.command)
 app.command("schema")(schema.command)
 app.command("run")(run.command)
 app.command("status")(status.command)
+app.command("serve")(serve.command)
+app.command("score")(score.command)
 app.add_typer(data.app, name="data")
 app.add_typer(release.app, name="release")
+app.add_typer(keys.app, name="keys")
 app.add_typer(db.app, name="db")
 
 

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from evertune.cli import output
+from evertune.ledger.servers import Server
 from evertune.project.load import Fault, find, load, load_all
 from evertune.settings import load as load_settings
 
@@ -46,8 +47,16 @@ def command(
         table.add_row(one.project, answers, one.last_run or "none", one.last_error or one.last_verdict or "", now)
     output.people.print(table)
     for one in found:
-        for told in (one.mended, one.fault):
+        for told in (one.mended, one.fault, *map(_told, one.servers)):
             if told:
                 output.people.print(f"{one.project}: {told}", markup=False, highlight=False)
     for fault in faults:
         output.notes.print(str(fault), style="red", markup=False, highlight=False)
+
+
+def _told(server: Server) -> str:
+    """What a server says, where it is not simply that the release answers."""
+    if server.refused_generation is not None:
+        stays = f"generation {server.generation} goes on" if server.generation else "nothing answers"
+        return f"server {server.server} refuses generation {server.refused_generation}, {stays}: {server.reason}"
+    return ""

@@ -52,10 +52,10 @@ def plan(step: Step, project: Project, pins: Pins, settings: Settings) -> dict[s
 def plan_hash(project: Project, pins: Pins) -> str:
     """Hash of all that a run's outcome hangs on: same hash, same champion, then it is the same run.
 
-    Whose project it is, its description and its schedule change nothing, nor does the place of a local file whose
-    bytes are pinned.
+    Whose project it is, its description, its schedule and how it is served change nothing, nor does the place of a
+    local file whose bytes are pinned.
     """
-    resolved = project.model_dump(mode="json", exclude={"description", "owner", "schedule"})
+    resolved = project.model_dump(mode="json", exclude={"description", "owner", "schedule", "serving"})
     resolved["data"]["sources"] = [_source(source, pins) for source in project.data.sources]
     resolved["base"] = pins.base
     recipes = dict(pins.recipes)

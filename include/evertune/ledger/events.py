@@ -43,6 +43,10 @@ class Kind(StrEnum):
     """A new generation answers."""
     REFUSED = "refused"
     """A person did not approve a candidate."""
+    KEY_CREATED = "key created"
+    """A key of the API was made; its project is ``*`` where it is for several."""
+    KEY_REVOKED = "key revoked"
+    """A key of the API is refused from now on."""
 
 
 class Head(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from evertune.ledger.engine import reading
@@ -15,6 +15,14 @@ def current(engine: Engine, project: str) -> Release | None:
     with reading(engine) as session:
         row = newest(session, project)
         return as_release(row) if row else None
+
+
+def current_of_all(engine: Engine) -> dict[str, Release]:
+    """The release that answers in each project that has one."""
+    newest_of_each = select(ReleaseRow.project, func.max(ReleaseRow.generation)).group_by(ReleaseRow.project)
+    query = select(ReleaseRow).where(tuple_(ReleaseRow.project, ReleaseRow.generation).in_(newest_of_each))
+    with reading(engine) as session:
+        return {row.project: as_release(row) for row in session.scalars(query)}
 
 
 def history(engine: Engine, project: str) -> list[Release]:

@@ -200,3 +200,49 @@ class EventRow(Table):
     prev_hash: Mapped[str]
     hash: Mapped[str]
     delivered_at: Mapped[datetime | None]
+
+
+class KeyRow(Table):
+    """A key of the API, without its secret. Only ``keys.py`` writes here. Never deleted: old answers name it."""
+
+    __tablename__ = "keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    hash: Mapped[str]
+    projects: Mapped[list[str]]
+    scopes: Mapped[list[str]]
+    rate_per_s: Mapped[float | None]
+    created: Mapped[datetime]
+    expires: Mapped[datetime | None]
+    revoked: Mapped[datetime | None]
+
+
+class SegmentRow(Table):
+    """A drained segment of the traffic log. Only ``segments.py`` writes here, and only inserts."""
+
+    __tablename__ = "segments"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    node: Mapped[str]
+    opened: Mapped[datetime]
+    closed: Mapped[datetime]
+    records: Mapped[int]
+    bytes: Mapped[int]
+    damaged: Mapped[int]
+    hours: Mapped[dict[str, Any]]
+    folder: Mapped[str]
+
+
+class ServerRow(Table):
+    """What a server last said of a project. Only ``servers.py`` writes here."""
+
+    __tablename__ = "servers"
+
+    server: Mapped[str] = mapped_column(primary_key=True)
+    project: Mapped[str] = mapped_column(primary_key=True)
+    generation: Mapped[int | None]
+    engine: Mapped[dict[str, Any] | None]
+    refused_generation: Mapped[int | None]
+    reason: Mapped[str | None]
+    reported: Mapped[datetime]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from evertune.ledger import engine as ledger_engine
-from evertune.ledger import releases, runs
+from evertune.ledger import releases, runs, servers
+from evertune.ledger.servers import Server
 from evertune.loop.release import awaiting
 from evertune.project import Project
 from evertune.records import EvertuneError, Record, Release, Run
@@ -25,6 +26,8 @@ class ProjectStatus(Record):
     """What was wrong with MLflow's alias and has been set right, in words."""
     fault: str | None = None
     """Why the alias could not be looked at."""
+    servers: tuple[Server, ...] = ()
+    """What each server last said: which generation answers there, and which it refused and why."""
 
 
 def status(project: Project, settings: Settings) -> ProjectStatus:
@@ -45,6 +48,7 @@ def status(project: Project, settings: Settings) -> ProjectStatus:
         last_error=last.message if last else None,
         mended=mended,
         fault=fault,
+        servers=tuple(servers.all(engine, project.slug)),
     )
 
 

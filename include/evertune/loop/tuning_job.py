@@ -142,6 +142,7 @@ def _champion_bundle(order: Order) -> Path | None:
 
 def _register(order: Order, evaluation: Evaluation, tuned: JsonObject) -> Candidate:
     from evertune import __version__
+    from evertune.evaluation import checks
     from evertune.models import signing
     from evertune.releases import mlflow
 
@@ -157,9 +158,11 @@ def _register(order: Order, evaluation: Evaluation, tuned: JsonObject) -> Candid
         "signature": signing.sign(tuned["digest"], settings),
     }
     card = mlflow.model_card(order.project, evaluation, tags)
+    rows = checks.write(order.rows, order.folder / "checks.parquet")
     version = mlflow.register(
-        settings, order.project, order.run_key, run, order.bundle, card, evaluation, tags, examples=_examples(order)
-    )
+        settings, order.project, order.run_key, run, order.bundle, card, evaluation, tags,
+        examples=_examples(order), checks=rows,
+    )  # fmt: skip
     mlflow.end_run(settings, run)
     return Candidate(
         run_key=order.run_key,

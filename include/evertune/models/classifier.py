@@ -36,6 +36,11 @@ class Classifier:
         custom = {own.name: own.pattern for own in facts.redaction.custom}
         self._redactor = text.Redactor(facts.redaction.patterns, custom)
 
+    @property
+    def network(self) -> Any:
+        """The transformers model, in evaluation mode, for what starts from token ids."""
+        return self._model
+
     def probabilities(self, texts: Sequence[str], tokens_per_batch: int = 4096) -> Floats:
         """Calibrated probabilities ``[texts, classes]``, in the order of ``texts`` and of :attr:`labels`."""
         scores = self._batched(texts, tokens_per_batch, forward.logits, len(self.labels))

@@ -27,6 +27,7 @@ from evertune.project.model_options import (
     Tuning,
 )
 from evertune.project.row_options import Expectation, Preparation, Split, Validation
+from evertune.project.serving_options import Int8, LogUnavailable, Serving
 from evertune.project.source_options import Format, Quoting, Source
 
 __all__ = [
@@ -44,7 +45,9 @@ __all__ = [
     "Gate",
     "Group",
     "Guard",
+    "Int8",
     "LabelRule",
+    "LogUnavailable",
     "Lora",
     "Method",
     "Metric",
@@ -55,6 +58,7 @@ __all__ = [
     "Quoting",
     "Redaction",
     "Schedule",
+    "Serving",
     "Share",
     "Source",
     "Split",
@@ -96,6 +100,8 @@ class Project(Options):
     """When a challenger may go live."""
     schedule: Schedule = Schedule()
     """When the project is retrained by the clock."""
+    serving: Serving = Serving()
+    """How the server answers."""
 
     def with_method(self, method: Method) -> Project:
         """The same project tuned by another method: what a run's own choice makes of the file's."""

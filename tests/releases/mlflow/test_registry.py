@@ -145,3 +145,39 @@ def test_there_is_nothing_to_unpickle_in_what_is_registered(candidate: Candidate
         "input_example.json", "serving_input_example.json",
         "bundle/manifest.json", "bundle/model.safetensors", "bundle/evertune.json",
     }  # fmt: skip
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    (tmp_path / "rows.parquet").write_bytes(b"some rows")
+    return tmp_path / "rows.parquet"
+
+
+def test_check_rows_come_back_as_they_were(candidate: Candidate, rows: Path, tmp_path: Path) -> None:
+    version = candidate.register(checks=rows)
+    fetched = mlflow.fetch_checks(candidate.settings, candidate.slug, version, tmp_path / "back" / "checks.parquet")
+    assert fetched is not None
+    assert fetched.read_bytes() == rows.read_bytes()
+    shutil.rmtree(candidate.stored(version).parent / "checks")
+    assert mlflow.fetch_checks(candidate.settings, candidate.slug, version, fetched) == fetched, "it was there"
+
+
+def test_a_version_without_check_rows_has_none(candidate: Candidate, tmp_path: Path) -> None:
+    version = candidate.register()
+    assert mlflow.fetch_checks(candidate.settings, candidate.slug, version, tmp_path / "checks.parquet") is None
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing", "linked"])
+def test_check_rows_that_are_not_those_that_were_registered_are_refused(
+    candidate: Candidate, rows: Path, tmp_path: Path, damage: str
+) -> None:
+    version = candidate.register(checks=rows)
+    stored = candidate.stored(version).parent / "checks" / "checks.parquet"
+    stored.unlink()
+    if damage == "changed":
+        stored.write_bytes(b"other rows")
+    elif damage == "linked":
+        stored.symlink_to(rows)
+    with pytest.raises(files.CorruptError, match="not those that were registered"):
+        mlflow.fetch_checks(candidate.settings, candidate.slug, version, tmp_path / "checks.parquet")
+    assert not (tmp_path / "checks.parquet").exists()

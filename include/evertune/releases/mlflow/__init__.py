@@ -9,7 +9,16 @@ where MLflow is a server: then its REST API is spoken directly (:mod:`.rest`).
 from evertune.releases.mlflow.aliases import alias, reconcile
 from evertune.releases.mlflow.card import model_card
 from evertune.releases.mlflow.live import Live
-from evertune.releases.mlflow.registry import RegisteredVersion, describe, fetch, register, set_verdict
+from evertune.releases.mlflow.registry import (
+    RegisteredVersion,
+    describe,
+    fetch,
+    fetch_card,
+    fetch_checks,
+    register,
+    set_verdict,
+    version_folder,
+)
 from evertune.releases.mlflow.tracking import artifact_link, end_run, log_folder, log_metrics, start_run
 
 __all__ = [
@@ -20,6 +29,8 @@ __all__ = [
     "describe",
     "end_run",
     "fetch",
+    "fetch_card",
+    "fetch_checks",
     "log_folder",
     "log_metrics",
     "model_card",
@@ -27,4 +38,5 @@ __all__ = [
     "register",
     "set_verdict",
     "start_run",
+    "version_folder",
 ]

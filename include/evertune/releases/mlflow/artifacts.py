@@ -50,13 +50,19 @@ def upload(settings: Settings, source: Path, uri: str) -> None:
 
 
 def download(settings: Settings, uri: str, to: Path) -> None:
-    """Copy what lies in the folder ``uri`` into the folder ``to``. Raises :class:`MissingError` where it is gone."""
+    """Copy what lies in the folder ``uri``, or the file, into the folder ``to``.
+
+    Raises :class:`MissingError` where it is gone.
+    """
     folder = local(uri)
     if folder is None:
         with _library(uri), _bounded():
             from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
             get_artifact_repository(uri, tracking_uri=settings.mlflow_uri).download_artifacts("", str(to))
+        return
+    if folder.is_file():
+        shutil.copy(folder, to)
         return
     if not folder.is_dir():
         raise MissingError(f"{folder} is gone from MLflow's artefacts: somebody has deleted it.")

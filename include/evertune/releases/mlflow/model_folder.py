@@ -20,6 +20,10 @@ import yaml
 
 BUNDLE = "bundle"
 """Folder of the bundle in the model's folder."""
+CHECKS, CHECK_ROWS = "checks", "checks.parquet"
+"""Folder of the check rows in the model's folder, and the file in it."""
+CARD = "README.md"
+"""The model card, where people look for it."""
 _LOADER = "evertune.models.pyfunc"
 _PACKAGES = ("mlflow", "torch", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "pydantic")
 _INPUTS = [{"type": "string", "name": "text", "required": True}]
@@ -34,7 +38,7 @@ def write(folder: Path, model_id: str, run_id: str, card: str, examples: Sequenc
     """Write everything but the bundle itself, ``MLmodel`` last: a folder without it is no model to MLflow."""
     python = platform.python_version()
     packages = [f"{name}=={version(name)}" for name in _PACKAGES]
-    (folder / "README.md").write_text(card, "utf-8")
+    (folder / CARD).write_text(card, "utf-8")
     (folder / "requirements.txt").write_text("\n".join(packages) + "\n", "utf-8")
     _yaml(folder / "python_env.yaml", {"python": python, "dependencies": ["-r requirements.txt"]})
     conda = [f"python={python}", "pip", {"pip": packages}]

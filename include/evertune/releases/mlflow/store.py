@@ -18,6 +18,8 @@ RUN_KEY = "evertune.run_key"
 """Tag by which a run, a logged model and a model version are found again before they are made a second time."""
 DIGEST = "evertune.digest"
 """Tag with the digest of the bundle, without which a version is not trusted."""
+CHECKS = "evertune.checks"
+"""Tag with the SHA-256 of the check rows' file; versions that are older than check rows have none."""
 CHAMPION = "champion"
 """The alias of the version that answers."""
 

@@ -1,0 +1,227 @@
+"""The traffic log: what is left of it when the process is killed, and what the group commit saves.
+
+Kills: a process appends from many clients at once, with small segments so that drains are under way too, and is killed
+with SIGKILL at a random moment, again and again on the same home. A client notes each id only when it was acknowledged.
+In the end every acknowledged record must be in the log once, none twice, and each drained segment once in the ledger.
+
+Group commit: appends a second at 1, 16 and 64 callers, against the same writer with one fsync a record, in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import collections
+import multiprocessing
+import os
+import random
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+import numpy as np
+from benchmarks._machine import describe, spread
+
+from evertune.ledger import engine as engines
+from evertune.ledger import segments
+from evertune.serving.log import Answer, TrafficLog, reading, traffic, writer
+
+FORK = multiprocessing.get_context("fork")
+CLIENTS = 16
+EVER = (datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+EMBEDDING = np.random.default_rng(0).normal(size=384).astype(np.float16)
+
+
+def answer(text: str) -> Answer:
+    """An answer as MiniLM gives one: 384 numbers, two scores, a sentence."""
+    now = datetime.now(UTC)
+    output = {"label": "positive", "scores": [0.9, 0.1], "cut": False, "tokens": 40}
+    return Answer("reviews", 3, 7, "d" * 64, text, output, EMBEDDING, "k" * 12, now - timedelta(milliseconds=5), now)
+
+
+class Kills(NamedTuple):
+    """What was found after the kills."""
+
+    kills: int
+    acknowledged: int
+    lost: int
+    """Acknowledged, and not in the log or not found by their id."""
+    doubled: int
+    unacknowledged: int
+    """In the log though nobody was told so: written when the kill came."""
+    rows: int
+    """Segments in the ledger."""
+    wrong_rows: int
+    """Records that the ledger's rows and the log disagree about."""
+
+
+def append_until_killed(home: Path, run: int, clients: int) -> None:
+    """What the killed process does."""
+    ledger = engines.ready(f"sqlite:///{home}/ledger.db")
+    acknowledged = os.open(home / "acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    async def client(log: TrafficLog, name: int) -> None:
+        number = 0
+        while True:
+            texts = [
+                f"{run}.{name}.{number}.{part} " + "a word or two " * (number % 20) for part in range(number % 4 + 1)
+            ]
+            ids = await log.append([answer(text) for text in texts])
+            lines = "".join(f"{id_} {text.split()[0]}\n" for id_, text in zip(ids, texts, strict=True))
+            os.write(acknowledged, lines.encode())
+            number += 1
+
+    async def crowd() -> None:
+        log = TrafficLog(home, on_closed=lambda one: segments.record(ledger, one), segment_bytes=200_000, segment_s=0.3)
+        await asyncio.gather(*(client(log, name) for name in range(clients)))
+
+    asyncio.run(crowd())
+
+
+def kill_again_and_again(home: Path, kills: int, clients: int = CLIENTS, seed: int = 0) -> Kills:
+    """Kill ``kills`` times, let one more process recover, and compare what was acknowledged with what is there."""
+    engines.ready(f"sqlite:///{home}/ledger.db").dispose()
+    moments = random.Random(seed)
+    for run in range(kills):
+        process = FORK.Process(target=append_until_killed, args=(home, run, clients))
+        process.start()
+        time.sleep(0.1 + moments.expovariate(3.0))
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    recovery = FORK.Process(target=recover, args=(home,))  # threads of its own must not be forked with the next test
+    recovery.start()
+    recovery.join()
+    assert recovery.exitcode == 0
+    return compare(home, kills)
+
+
+def recover(home: Path) -> None:
+    """A server starts after the last kill, and ends."""
+    ledger = engines.ready(f"sqlite:///{home}/ledger.db")
+
+    async def run() -> None:
+        log = TrafficLog(home, on_closed=lambda one: segments.record(ledger, one))
+        log.recover()
+        await log.close()
+
+    asyncio.run(run())
+
+
+def compare(home: Path, kills: int) -> Kills:
+    """What was acknowledged, what is there, what the ledger says."""
+    lines = [line.split() for line in (home / "acknowledged").read_text().splitlines()]
+    told = dict(line for line in lines if len(line) == 2)  # the last line may be torn by the kill
+    table = reading.traffic(home, "reviews", *EVER).to_table(columns=["id", "text"])
+    there = {row["id"]: row["text"].split()[0] for row in table.to_pylist()}
+    counts = collections.Counter(table.column("id").to_pylist())
+    texts = collections.Counter(there.values())
+    some = random.Random(1).sample(sorted(told), min(500, len(told)))
+    found = {id_: reading.find(home / "traffic", id_) for id_ in some}
+    lost = {id_ for id_, text in told.items() if there.get(id_) != text}
+    lost |= {id_ for id_, row in found.items() if row is None or row.answer.text.split()[0] != told[id_]}
+    ledger = engines.ready(f"sqlite:///{home}/ledger.db")
+    rows = segments.all(ledger)
+    ledger.dispose()
+    return Kills(
+        kills=kills,
+        acknowledged=len(told),
+        lost=len(lost),
+        doubled=sum(count > 1 for count in counts.values()) + sum(count > 1 for count in texts.values()),
+        unacknowledged=len(there) - len(told),
+        rows=len(rows),
+        wrong_rows=abs(sum(row.records for row in rows) - len(there)),
+    )
+
+
+class OneByOne(writer.Writer):
+    """The same writer, with one fsync a record."""
+
+    def _write(self, slots: list[writer.Slot]) -> None:
+        for slot in slots:
+            super()._write([slot])
+
+
+def appends_a_second(kind: type[writer.Writer], callers: int, seconds: float, folder: Path) -> tuple[float, float]:
+    """Appends a second in a closed loop, and the median wait in milliseconds."""
+    waits: list[float] = []
+
+    async def caller(log: TrafficLog, until: float) -> None:
+        while (began := time.perf_counter()) < until:
+            await log.append([answer("a sentence of a review, as long as those that people write")])
+            waits.append(time.perf_counter() - began)
+
+    async def run() -> float:
+        log = TrafficLog(Path(tempfile.mkdtemp(dir=folder)))
+        began = time.perf_counter()
+        await asyncio.gather(*(caller(log, began + seconds) for _ in range(callers)))
+        took = time.perf_counter() - began
+        await log.close()
+        return len(waits) / took
+
+    with mock.patch.object(traffic, "Writer", kind):
+        rate = asyncio.run(run())
+    return rate, statistics.median(waits) * 1000
+
+
+def fsync_ms(folder: Path) -> float:
+    """Median milliseconds of one fdatasync behind a kilobyte."""
+    descriptor, _ = tempfile.mkstemp(dir=folder)
+    seconds = []
+    for _ in range(200):
+        os.write(descriptor, bytes(1000))
+        began = time.perf_counter()
+        os.fdatasync(descriptor)
+        seconds.append(time.perf_counter() - began)
+    os.close(descriptor)
+    return statistics.median(seconds) * 1000
+
+
+def group_commit(folder: Path, rounds: int, seconds: float) -> None:
+    """Print the table."""
+    print(f"one fdatasync behind 1 kB: {fsync_ms(folder):.2f} ms (median of 200), on {folder}")
+    for callers in (1, 16, 64):
+        together, alone = [], []
+        for _ in range(rounds):
+            together.append(appends_a_second(writer.Writer, callers, seconds, folder))
+            alone.append(appends_a_second(OneByOne, callers, seconds, folder))
+        ratios = [ours[0] / theirs[0] for ours, theirs in zip(together, alone, strict=True)]
+        print(
+            f"{callers:3} callers: {_line(together)}; one fsync a record: {_line(alone)}; ratio {spread(ratios)}",
+            flush=True,
+        )
+
+
+def _line(measured: Sequence[tuple[float, float]]) -> str:
+    rate, wait = (statistics.median(values) for values in zip(*measured, strict=True))
+    return f"{rate:,.0f} appends/s, wait {wait:.2f} ms"
+
+
+def main() -> int:
+    """Print the figures; status 1 where a record was lost or doubled."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--folder", type=Path, help="a folder on the disk to measure; the system's own without it")
+    options = parser.parse_args()
+    print(describe("orjson", "pyarrow", "numpy"))
+    with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
+        began = time.monotonic()
+        found = kill_again_and_again(Path(scratch), options.kills)
+        print(f"{found} in {time.monotonic() - began:.0f} s", flush=True)
+    with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
+        group_commit(Path(scratch), options.rounds, options.seconds)
+    return 1 if found.lost or found.doubled or found.wrong_rows else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""Score: every row of a Parquet file gets the champion's answer. One DAG a project file.
+
+## When this DAG runs
+Only by hand or by another DAG, with its form: a source (a path, `s3://…` or `gs://…`, Parquet with a column of texts)
+and a sink of the same kind, which gets the source's rows with label, scores and cut.
+
+## What happens when it is cut off, or when two meet
+The answers are kept in parts: a retry, or a later run of the same source and sink, goes on after the last whole part
+and with the release that it began with. Two runs of one source and sink at once: the second is refused and tried again.
+A sink on a disk appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, Param, task
+
+from evertune.project import Project
+from evertune.project.load import load_all
+from evertune.settings import load
+from tasks import RETRIES, score
+
+
+def params() -> dict[str, Param]:
+    """The form."""
+    return {
+        "source": Param("", type="string", description="Parquet file with a column of texts"),
+        "sink": Param("", type="string", description="Parquet file to write"),
+        "column": Param(None, type=["null", "string"], description="Column with the texts; empty for the project's"),
+    }
+
+
+def build(project: Project) -> DAG:
+    """The DAG of one project."""
+    with DAG(
+        f"score__{project.slug}", schedule=None, max_active_runs=4, params=params(), doc_md=__doc__,
+        tags=["evertune", project.slug], default_args={"owner": project.owner, **RETRIES},
+    ) as dag:  # fmt: skip
+        task(task_id="score")(score)(project.slug)
+    return dag
+
+
+for project in load_all(load())[0].values():
+    build(project)

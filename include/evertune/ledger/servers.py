@@ -1,0 +1,58 @@
+"""Which release each server answers with, and which one it refused and why: one row a server and project."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Engine, select
+
+from evertune.ledger.engine import clock, reading, writing
+from evertune.ledger.tables import ServerRow, printable
+from evertune.records import JsonObject, Record
+
+
+class Server(Record):
+    """What one server last said of one project."""
+
+    server: str
+    project: str
+    generation: int | None
+    """The release that answers there; ``None``: none yet."""
+    engine: JsonObject | None
+    """What was built of it, and why so."""
+    refused_generation: int | None
+    """The newer release that it would not take; ``None``: none."""
+    reason: str | None
+    reported: datetime
+
+
+def report(  # noqa: PLR0917 - the columns of one row
+    engine: Engine,
+    server: str,
+    project: str,
+    generation: int | None,
+    engine_report: JsonObject | None,
+    refused_generation: int | None = None,
+    reason: str | None = None,
+) -> None:
+    """Say what is so now; it takes the place of what the server said of the project before."""
+    with writing(engine) as session:
+        row = session.get(ServerRow, (server, project)) or ServerRow(server=server, project=project)
+        row.generation = generation
+        row.engine = engine_report
+        row.refused_generation = refused_generation
+        row.reason = printable(reason) if reason else None
+        row.reported = clock(session)
+        session.add(row)
+
+
+def all(engine: Engine, project: str | None = None) -> list[Server]:  # noqa: A001 - reads as `servers.all`
+    """What every server said, of one project or of all."""
+    query = select(ServerRow).order_by(ServerRow.project, ServerRow.server)
+    if project is not None:
+        query = query.where(ServerRow.project == project)
+    with reading(engine) as session:
+        return [
+            Server.model_validate({name: getattr(row, name) for name in Server.model_fields})
+            for row in session.scalars(query)
+        ]

@@ -1,0 +1,248 @@
+"""Batch scoring: every row of a Parquet file gets the release's answer; a run that was cut off goes on.
+
+The answers are written in parts below the home, each whole or not there, and put together at the end. A plan beside
+them says what they were made from: a rerun of the same plan keeps its parts, also its release, although a newer one
+may answer by then; anything else starts over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from evertune import files
+from evertune.ledger import engine as ledger_engine
+from evertune.ledger import releases
+from evertune.loop.followed import served_here
+from evertune.project import Project
+from evertune.records import EvertuneError, Record, Release, UnfitError, UnreachableError
+from evertune.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from pyarrow import fs
+
+    from evertune.serving.engine.served import Served
+
+PART_ROWS = 5_000
+"""Rows of a part: what a kill may cost, some seconds."""
+_OWN = ("label", "scores", "cut", "generation")
+Report = Callable[[int, int], None]
+
+
+class Scored(Record):
+    """What a scoring did."""
+
+    project: str
+    release: Release
+    rows: int
+    kept: int
+    """Rows whose answers an earlier, cut-off scoring had left."""
+    sink: str
+    seconds: float
+
+
+class _Plan(NamedTuple):
+    """What the parts are made from."""
+
+    source: str
+    fingerprint: str
+    column: str
+    generation: int
+
+
+class _Place(NamedTuple):
+    """A file of any store that pyarrow reaches: a path, ``s3://…``, ``gs://…``."""
+
+    system: fs.FileSystem
+    path: str
+
+
+def score(
+    project: Project,
+    source: str,
+    sink: str,
+    settings: Settings,
+    *,
+    column: str | None = None,
+    report: Report | None = None,
+) -> Scored:
+    """Answer every row of the Parquet file ``source`` and write ``sink``: the rows with label, scores and cut.
+
+    ``column`` is the column with the texts, by default that of the project's data. ``report(done, rows)`` hears how far
+    it is. Raises :class:`UnfitError` where the file is no Parquet or has no such column, :class:`EvertuneError` where
+    the project has no release.
+    """
+    started = time.monotonic()
+    column = column or str(project.data.columns.text)
+    workspace = settings.home / "scoring" / files.hash_of([project.slug, source, sink])[:24]
+    with files.lock(workspace / "lock"), _opened(source) as reader:
+        rows = reader.metadata.num_rows
+        _check(reader, source, column)
+        wanted = _Plan(source, _fingerprint(reader, source), column, generation=0)
+        release = _release(workspace, project.slug, settings, wanted)
+        done = _scored_parts(reader, column, workspace, served_here(settings, release), report or _silent)
+        _join(workspace, reader, release, _place(sink))
+    _clear(workspace)
+    return Scored(
+        project=project.slug, release=release, rows=rows, kept=done, sink=sink, seconds=time.monotonic() - started
+    )
+
+
+def _silent(_done: int, _rows: int) -> None:
+    pass
+
+
+def _place(address: str) -> _Place:
+    from pyarrow import fs
+
+    if "://" not in address:
+        return _Place(fs.LocalFileSystem(), str(Path(address).absolute()))
+    try:
+        return _Place(*fs.FileSystem.from_uri(address))
+    except (ValueError, OSError) as fault:
+        raise UnfitError(
+            f"{address} is no place that can be reached: {fault}. Give a path, s3://… or gs://…."
+        ) from fault
+
+
+def _opened(source: str) -> pq.ParquetFile:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    place = _place(source)
+    try:
+        return pq.ParquetFile(place.system.open_input_file(place.path))
+    except FileNotFoundError as fault:
+        raise UnfitError(f"There is no file {source}. Give a Parquet file with a column of texts.") from fault
+    except pa.ArrowInvalid as fault:
+        raise UnfitError(f"{source} is no whole Parquet file ({fault}).") from fault
+    except OSError as fault:
+        raise UnreachableError(f"{source} cannot be read: {fault}. See that the store answers.") from fault
+
+
+def _check(reader: pq.ParquetFile, source: str, column: str) -> None:
+    import pyarrow.types as kinds
+
+    schema: pa.Schema = reader.schema_arrow
+    if column not in schema.names:
+        raise UnfitError(f"{source} has no column {column!r}; it has: {', '.join(schema.names)}. Say --column NAME.")
+    kind = schema.field(column).type
+    if not (kinds.is_string(kind) or kinds.is_large_string(kind)):
+        raise UnfitError(f"Column {column!r} of {source} holds {kind}, not texts.")
+    if taken := sorted(set(schema.names) & set(_OWN)):
+        raise UnfitError(f"{source} has columns that the answers need: {', '.join(taken)}. Rename them first.")
+
+
+def _fingerprint(reader: pq.ParquetFile, source: str) -> str:
+    """Tells one content of the file from another without reading all of it: footer, size and time of change."""
+    place = _place(source)
+    info = place.system.get_file_info(place.path)
+    footer: dict[str, Any] = reader.metadata.to_dict()
+    return files.hash_of([repr(footer), info.size, info.mtime_ns])
+
+
+def _release(workspace: Path, slug: str, settings: Settings, wanted: _Plan) -> Release:
+    """The release that the parts are of: that of the plan that is there, else the one that answers now."""
+    told = workspace / "plan.json"
+    history = releases.history(ledger_engine.ready(settings.database_url), slug)
+    if not history:
+        raise EvertuneError(f"{slug} has no release to score with. Run `evertune run {slug}` first.")
+    if told.exists():
+        plan = _Plan(**files.read_json(told))
+        known = next((one for one in history if one.generation == plan.generation), None)
+        if known is not None and plan == wanted._replace(generation=known.generation):
+            return known
+        _clear(workspace)
+    files.write_json(told, wanted._replace(generation=history[0].generation)._asdict())
+    return history[0]
+
+
+def _clear(workspace: Path) -> None:
+    # The plan goes first: parts without one are never taken for anybody's.
+    (workspace / "plan.json").unlink(missing_ok=True)
+    for part in workspace.glob("*.parquet"):
+        part.unlink()
+
+
+def _part(workspace: Path, number: int) -> Path:
+    return workspace / f"{number:08}.parquet"
+
+
+def _scored_parts(reader: pq.ParquetFile, column: str, workspace: Path, served: Served, report: Report) -> int:
+    """Score what has no part yet; return the rows whose parts were there."""
+    done = kept = 0
+    for number, texts in enumerate(_texts(reader, column)):
+        if _part(workspace, number).exists():
+            kept += len(texts)
+        else:
+            _write_part(_part(workspace, number), texts, served)
+        done += len(texts)
+        report(done, reader.metadata.num_rows)
+    return kept
+
+
+def _texts(reader: pq.ParquetFile, column: str) -> Iterator[list[str | None]]:
+    for batch in reader.iter_batches(PART_ROWS, columns=[column]):
+        yield batch.column(0).to_pylist()
+
+
+def _write_part(path: Path, texts: Sequence[str | None], served: Served) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    there = [place for place, text in enumerate(texts) if text]
+    answers = served.answer([texts[place] or "" for place in there])
+    found = dict(zip(there, answers, strict=True))
+    columns = {
+        "label": pa.array([found[i].label if i in found else None for i in range(len(texts))], pa.string()),
+        "scores": pa.array(
+            [dict(zip(served.labels, found[i].scores, strict=True)) if i in found else None for i in range(len(texts))],
+            pa.struct([(label, pa.float32()) for label in served.labels]),
+        ),
+        "cut": pa.array([found[i].cut if i in found else None for i in range(len(texts))], pa.bool_()),
+    }
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink, compression="zstd")
+    with files.full_disk_in_words(path, "the scoring"):
+        files.write_bytes(path, sink.getvalue().to_pybytes())
+
+
+def _join(workspace: Path, reader: pq.ParquetFile, release: Release, sink: _Place) -> None:
+    """Put rows and parts together; a sink of this machine appears whole or not at all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    aside = workspace / "joined.tmp"
+    writer: pq.ParquetWriter | None = None
+    for number, batch in enumerate(reader.iter_batches(PART_ROWS)):
+        part = pq.read_table(_part(workspace, number))
+        table = pa.Table.from_batches([batch])
+        for name in part.column_names:
+            table = table.append_column(name, part[name])
+        table = table.append_column("generation", pa.array([release.generation] * len(table), pa.int64()))
+        writer = writer or pq.ParquetWriter(aside, table.schema, compression="zstd")
+        writer.write_table(table)
+    if writer is None:
+        raise UnfitError("The file has no rows: there is nothing to score.")
+    writer.close()
+    _deliver(aside, sink)
+
+
+def _deliver(aside: Path, sink: _Place) -> None:
+    from pyarrow import fs
+
+    files.fsync(aside)
+    local = isinstance(sink.system, fs.LocalFileSystem)
+    target = f"{sink.path}.part" if local else sink.path  # an object store shows an upload only when it is whole
+    if local:
+        Path(sink.path).parent.mkdir(parents=True, exist_ok=True)
+    fs.copy_files(str(aside), target, source_filesystem=fs.LocalFileSystem(), destination_filesystem=sink.system)
+    if local:
+        files.fsync(Path(target))
+        Path(target).replace(sink.path)
+        files.fsync(Path(sink.path).parent)
+    aside.unlink()

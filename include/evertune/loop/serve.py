@@ -1,0 +1,111 @@
+"""The server: the rooms of ``evertune.serving``, wired to the ledger and to MLflow, in one process."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import structlog
+
+from evertune.ledger import keys, releases, segments
+from evertune.loop.followed import Ledger, LedgerReleases
+from evertune.loop.lineage import lineage
+from evertune.serving.access import Access
+from evertune.serving.engine.batcher import Batcher
+from evertune.serving.follower import Follower
+from evertune.serving.http.app import app
+from evertune.serving.http.limits import Limits
+from evertune.serving.http.service import LOOPBACK, Openness, Service
+from evertune.serving.live import Live
+from evertune.serving.log import TrafficLog
+from evertune.serving.rates import Rates
+from evertune.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where the server listens and what it lets through."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; anything but loopback wants TLS before it."""
+    port: int = 8000
+    poll_s: float = 2.0
+    """Seconds between two looks at the ledger for a newer release."""
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def openness(self) -> Openness:
+        """What needs no key: on loopback the page, the documents and the metrics, elsewhere nothing."""
+        return LOOPBACK if _is_loopback(self.host) else Openness()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
+
+
+@contextlib.contextmanager
+def service(settings: Settings, options: Options) -> Iterator[Service]:
+    """The server's parts, running, until the block ends. The HTTP application itself closes engine and log."""
+    ledger = Ledger(settings)
+    access = Access(lambda: keys.all(ledger.engine), settings.home / "serving" / "keys.json")
+    live = Live()
+    traffic = TrafficLog(
+        settings.home,
+        on_closed=lambda segment: segments.record(ledger.engine, segment),
+        days=lambda slug: _retention_days(live, slug),
+    )
+    follower = Follower(live, LedgerReleases(settings, ledger, traffic.node), settings.home, options.poll_s)
+    made = Service(
+        live=live,
+        batcher=Batcher(queue_tokens=options.limits.queue_tokens),
+        log=traffic,
+        access=access,
+        rates=Rates(),
+        lineage=lambda slug, generation: lineage(ledger.engine, slug, generation),
+        history=lambda slug: releases.history(ledger.engine, slug),
+        limits=options.limits,
+        openness=options.openness,
+    )
+    access.start()
+    follower.start()
+    try:
+        yield made
+    finally:
+        follower.stop()
+        access.stop()
+
+
+def _retention_days(live: Live, slug: str) -> int | None:
+    """What the project's file says; ``None``, which removes nothing, while its release is not here yet."""
+    served = live.get(slug)
+    return served.about.get("retention_days") if served else None
+
+
+def serve(settings: Settings, options: Options) -> None:
+    """Serve until SIGTERM or SIGINT; what was accepted is finished first."""
+    import uvicorn
+
+    from evertune.serving.http.server import Server
+
+    with service(settings, options) as made:
+        config = uvicorn.Config(
+            app(made),
+            host=options.host,
+            port=options.port,
+            loop="uvloop",
+            http="httptools",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=int(options.limits.deadline_s) + 5,
+        )
+        Server(config, made).run()

@@ -1,0 +1,161 @@
+"""One release, ready to answer: what came with its bundle, and the model that was built from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evertune import files, text
+from evertune.models import bundle, forward
+from evertune.models.classifier import softmax
+from evertune.records import EvertuneError, JsonObject, Release
+from evertune.serving.engine.answers import Attribution, Prediction
+from evertune.serving.engine.report import EngineReport
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+Floats = NDArray[np.float32]
+MODEL, REPORT = "model.onnx", "report.json"
+"""Files of a built engine, besides its manifest. Of kind ``torch`` there is no model: the bundle itself is run."""
+
+
+class Model(Protocol):
+    """What computes. Used by one thread at a time."""
+
+    def run(self, rows: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
+        """Logits ``[rows, classes]`` and embeddings ``[rows, width]`` of rows of token ids, as one padded batch."""
+        ...
+
+
+class Encoded(NamedTuple):
+    """One text as the model takes it."""
+
+    text: str
+    """Redacted and normalised."""
+    ids: list[int]
+    cut: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A release with everything that an answer needs. Immutable: a new release is a new one of these."""
+
+    release: Release
+    labels: tuple[str, ...]
+    model: Model
+    engine: EngineReport
+    max_tokens: int
+    temperature: float
+    tokenizer: Tokenizer
+    redactor: text.Redactor
+    about: JsonObject = field(default_factory=dict)
+    """Card, metrics and data version, for those who ask what answers."""
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        """The texts as the model takes them, by the same functions as in training."""
+        cleaned = [text.clean(raw, self.redactor)[0] for raw in texts]
+        return self.encode_cleaned(cleaned)
+
+    def encode_cleaned(self, cleaned: Sequence[str]) -> list[Encoded]:
+        """The same of texts that are redacted and normalised already."""
+        ids, cut = text.encode(self.tokenizer, cleaned, self.max_tokens)
+        return [Encoded(*parts) for parts in zip(cleaned, ids, cut, strict=True)]
+
+    def probabilities(self, logits: Floats) -> Floats:
+        """Calibrated probabilities ``[rows, classes]``."""
+        return softmax(logits, self.temperature)
+
+    def prediction(
+        self, row: Encoded, scores: Floats, embedding: Floats, attributions: tuple[Attribution, ...] | None = None
+    ) -> Prediction:
+        """The answer to one text, from its row of probabilities and its embedding."""
+        return Prediction(
+            label=self.labels[int(scores.argmax())],
+            scores=tuple(scores.tolist()),
+            embedding=embedding.astype(np.float16),
+            text=row.text,
+            cut=row.cut,
+            tokens=len(row.ids),
+            attributions=attributions,
+        )
+
+    def answer(self, texts: Sequence[str], tokens_per_batch: int = 256) -> list[Prediction]:
+        """Answers without a queue, in this thread: for warming up and for scoring whole files."""
+        rows = self.encode(texts)
+        logits, embeddings = in_batches(self.model, [row.ids for row in rows], tokens_per_batch)
+        scores = self.probabilities(logits) if rows else logits
+        return [self.prediction(row, scores[place], embeddings[place]) for place, row in enumerate(rows)]
+
+
+def in_batches(model: Model, rows: Sequence[Sequence[int]], tokens_per_batch: int) -> tuple[Floats, Floats]:
+    """Logits and embeddings of any number of rows, in their order, computed in batches of near-equal lengths."""
+    if not rows:
+        return np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
+    logits: list[Floats | None] = [None] * len(rows)
+    embeddings: list[Floats | None] = [None] * len(rows)
+    for picked in forward.by_length([len(row) for row in rows], tokens_per_batch):
+        found = model.run([rows[place] for place in picked])
+        for place, one, other in zip(picked.tolist(), *found, strict=True):
+            logits[place], embeddings[place] = one, other
+    return np.stack([row for row in logits if row is not None]), np.stack(
+        [row for row in embeddings if row is not None]
+    )
+
+
+def load(bundle_folder: Path, digest: str, engine: Path, release: Release, about: JsonObject) -> Served:
+    """The release from its verified bundle and the engine that was built of it.
+
+    Raises :class:`CorruptError` where either is not what it was when it was sealed.
+    """
+    bundle.check(bundle_folder, digest)
+    facts = bundle.facts(bundle_folder)
+    report = read_report(engine)
+    custom = {own.name: own.pattern for own in facts.redaction.custom}
+    return Served(
+        release=release,
+        labels=facts.labels,
+        model=_model(bundle_folder, digest, engine, report),
+        engine=report,
+        max_tokens=facts.max_tokens,
+        temperature=facts.temperature,
+        tokenizer=text.load_tokenizer(bundle_folder),
+        redactor=text.Redactor(facts.redaction.patterns, custom),
+        about=about,
+    )
+
+
+def read_report(engine: Path) -> EngineReport:
+    """The report of a sealed engine, every file of which is verified."""
+    files.verify(engine)
+    try:
+        return EngineReport.model_validate(files.read_json(engine / REPORT))
+    except ValueError as fault:
+        raise files.CorruptError(
+            f"{engine / REPORT} is no engine's report. Delete the folder; it is built anew."
+        ) from fault
+
+
+def _model(bundle_folder: Path, digest: str, engine: Path, report: EngineReport) -> Model:
+    if report.kind == "torch":
+        from evertune.serving.engine.torch_model import TorchModel
+
+        return TorchModel(bundle_folder, digest)
+    from evertune.serving.engine.session import OnnxModel
+
+    try:
+        return OnnxModel(engine / MODEL, filler(bundle_folder))
+    except Exception as fault:  # onnxruntime has no public base of its exceptions
+        raise EvertuneError(
+            f"{engine / MODEL} cannot be loaded ({fault}). Delete the folder; it is built anew."
+        ) from fault
+
+
+def filler(bundle_folder: Path) -> int:
+    """The token id that pads a row: some models tell padding from text by it."""
+    return int(files.read_json(bundle_folder / bundle.CONFIG).get("pad_token_id") or 0)

@@ -1,0 +1,34 @@
+"""torch behind :class:`Model`, for architectures that ONNX cannot express. Slower, and larger in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evertune.serving.engine.served import Floats
+
+
+class TorchModel:
+    """The bundle's own model, as :mod:`evertune.models.classifier` loads it."""
+
+    def __init__(self, bundle_folder: Path, digest: str | None) -> None:
+        from evertune.models import classifier
+
+        self._classifier = classifier.load(bundle_folder, digest)
+
+    @property
+    def network(self) -> Any:
+        """The transformers model."""
+        return self._classifier.network
+
+    def run(self, rows: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
+        """Logits and embeddings of the rows, as one batch."""
+        import torch
+
+        from evertune.models import forward
+
+        with torch.inference_mode():
+            found = forward.logits(self.network, rows), forward.embeddings(self.network, rows)
+        logits, embeddings = (tensor.float().cpu().numpy() for tensor in found)
+        return logits, embeddings

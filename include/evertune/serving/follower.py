@@ -1,0 +1,282 @@
+"""The server follows the ledger: a new release is fetched aside, verified, converted, warmed, and only then answers.
+
+Everything that can go wrong goes wrong before the switch, so a release that is not good never answers: the old one
+stays, and the ledger's table of servers, ``status`` and ``/metrics`` say why. A boot needs nothing but the local disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from evertune import files
+from evertune.records import EvertuneError, JsonObject, Release, UnreachableError
+from evertune.serving import shelf
+from evertune.serving.engine import build
+from evertune.serving.engine.report import EngineReport
+from evertune.serving.engine.sentences import SENTENCES
+from evertune.serving.engine.served import Served, load
+from evertune.serving.live import Live
+from evertune.serving.shelf import Kept, Shelf
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 600.0
+"""A release that was refused because something was away or full is tried again after this time."""
+WARM_ROWS = 32
+
+
+class Fetched(NamedTuple):
+    """A release's files, verified: signature and digest."""
+
+    bundle: Path
+    """``to / "bundle"``."""
+    checks: Path | None
+    """``to / "checks.parquet"``, or ``None`` where the version has none."""
+    about: JsonObject
+    """Card, metrics, data version: what people see of the release."""
+    allowed_loss: float
+    """Macro F1 that 8 bits may cost, as the project says."""
+
+
+class Releases(Protocol):
+    """The ledger and MLflow, as the follower needs them."""
+
+    def current(self) -> dict[str, Release]:
+        """The newest generation of each project. Raises :class:`UnreachableError` where the ledger is away."""
+        ...
+
+    def fetch(self, release: Release, to: Path) -> Fetched:
+        """Bring the release's files below the folder ``to``, each whole or not at all, and verify them."""
+        ...
+
+    def report(self, slug: str, generation: int, engine: EngineReport | None, refusal: str | None) -> None:
+        """Tell the ledger what answers here, or what was refused and why."""
+        ...
+
+
+class _Told(NamedTuple):
+    """What is still to be reported."""
+
+    generation: int
+    engine: EngineReport | None
+    refusal: str | None
+
+
+class _Refused(NamedTuple):
+    generation: int
+    again: float
+    """When it may be tried again, by the follower's clock."""
+
+
+class Follower:
+    """One thread that keeps :class:`Live` at the newest release of each project."""
+
+    def __init__(
+        self,
+        live: Live,
+        releases: Releases,
+        home: Path,
+        poll_s: float = 2.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._live = live
+        self._releases = releases
+        self._home = home
+        self._poll_s = poll_s
+        self._clock = clock
+        self._refused: dict[str, _Refused] = {}
+        self._untold: dict[str, _Told] = {}
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.reachable = True
+        """Whether the ledger answered at the last poll."""
+
+    def boot(self) -> None:
+        """Let each project's last good release answer, from the local disk, and then what the ledger says.
+
+        The disk comes first, so that the server answers while a newer release is still being converted.
+        """
+        newest = self._newest()
+        for slug in shelf.slugs(self._home):
+            if newest is None or slug in newest:
+                self._boot(slug, None if newest is None else newest[slug])
+        if newest is not None:
+            self._follow(newest)
+
+    def start(self) -> None:
+        """Boot and then poll, in a thread of its own."""
+        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop polling; a conversion that runs is ended."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def tick(self) -> None:
+        """One poll."""
+        newest = self._newest()
+        if newest is not None:
+            self._follow(newest)
+
+    def _run(self) -> None:
+        step = self.boot
+        while True:
+            try:
+                step()
+            except Exception:  # the server goes on answering with what it has
+                log.exception("following the releases failed; the next poll tries again")
+            step = self.tick
+            if self._stop.wait(self._poll_s):
+                return
+
+    def _newest(self) -> dict[str, Release] | None:
+        try:
+            newest = self._releases.current()
+        except UnreachableError as fault:
+            if self.reachable:
+                log.warning("the ledger is away; what answers goes on answering: %s", fault)
+            self.reachable = False
+            return None
+        self.reachable = True
+        return newest
+
+    def _follow(self, newest: dict[str, Release]) -> None:
+        for slug, release in newest.items():
+            if self._stop.is_set():
+                return
+            if self._wanted(release):
+                self._install(release)
+            self._tell(slug)
+
+    def _wanted(self, release: Release) -> bool:
+        served, refused = self._live.get(release.project), self._refused.get(release.project)
+        if served is not None and served.release.generation >= release.generation:
+            return False
+        return refused is None or refused.generation != release.generation or self._clock() >= refused.again
+
+    # -- from the local disk
+
+    def _boot(self, slug: str, newest: Release | None) -> None:
+        shelf_ = Shelf(self._home, slug)
+        with shelf_.locked():
+            for kept in shelf_.candidates():
+                if newest is not None and not _may_answer(kept.release, newest):
+                    continue
+                try:
+                    served = self._load(shelf_, kept)
+                except (EvertuneError, OSError) as fault:
+                    log.warning("generation %s of %s on disk is not used: %s", kept.release.generation, slug, fault)
+                    continue
+                self._live.switch(served)
+                self._untold[slug] = _Told(kept.release.generation, served.engine, None)
+                return
+
+    def _load(self, shelf_: Shelf, kept: Kept) -> Served:
+        """The release from its folder, every byte verified; an engine that is damaged is built anew from the bundle."""
+        place = shelf_.place(kept.release.generation)
+        checks = self._checks(place, kept)
+        bundle, engine = place / shelf.BUNDLE, place / shelf.ENGINE
+        build.build(bundle, kept.release.digest, checks, kept.allowed_loss, engine, self._stop)
+        served = load(bundle, kept.release.digest, engine, kept.release, kept.about)
+        warm(served, checks)
+        return served
+
+    @staticmethod
+    def _checks(place: Path, kept: Kept) -> Path | None:
+        path = place / shelf.CHECKS
+        return path if kept.checks and path.is_file() and files.sha256(path) == kept.checks else None
+
+    # -- from the ledger and MLflow
+
+    def _install(self, release: Release) -> None:
+        shelf_ = Shelf(self._home, release.project)
+        try:
+            with shelf_.locked():
+                served = self._prepare(shelf_, release)
+                self._live.switch(served)
+                shelf_.clear(release.generation)
+        except build.StoppedError:
+            return
+        except Exception as fault:  # noqa: BLE001 - whatever a bad release does, the old one goes on answering
+            self._refuse(release, fault)
+            return
+        self._refused.pop(release.project, None)
+        self._untold[release.project] = _Told(release.generation, served.engine, None)
+        log.info("generation %s of %s answers (%s)", release.generation, release.project, served.engine.kind)
+
+    def _prepare(self, shelf_: Shelf, release: Release) -> Served:
+        place = shelf_.place(release.generation)
+        place.mkdir(parents=True, exist_ok=True)
+        fetched = self._releases.fetch(release, place)
+        engine = place / shelf.ENGINE
+        of = (release.digest, fetched.checks, fetched.allowed_loss)
+        for number in reversed(shelf_.generations()):
+            if number != release.generation and build.copy(shelf_.place(number) / shelf.ENGINE, *of, engine):
+                break
+        build.build(fetched.bundle, *of, engine, self._stop)
+        served = load(fetched.bundle, release.digest, engine, release, fetched.about)
+        warm(served, fetched.checks)
+        rows = files.sha256(fetched.checks) if fetched.checks else None
+        digest = files.digest(engine)
+        shelf_.keep(
+            Kept(release=release, about=fetched.about, allowed_loss=fetched.allowed_loss, engine=digest, checks=rows)
+        )
+        return served
+
+    def _refuse(self, release: Release, fault: Exception) -> None:
+        reason = str(fault) if isinstance(fault, EvertuneError) else f"{type(fault).__name__}: {fault}"
+        passing = isinstance(fault, (UnreachableError, OSError)) or isinstance(fault.__cause__, OSError)
+        again = self._clock() + RETRY_S if passing else float("inf")
+        self._refused[release.project] = _Refused(release.generation, again)
+        self._untold[release.project] = _Told(release.generation, None, reason)
+        self._live.refuse(release.project, release.generation, reason)
+        log.error("generation %s of %s is refused: %s", release.generation, release.project, reason)
+
+    def _tell(self, slug: str) -> None:
+        told = self._untold.get(slug)
+        if told is None:
+            return
+        try:
+            self._releases.report(slug, *told)
+        except EvertuneError as fault:  # told at a later poll
+            log.warning("the ledger could not be told what answers for %s: %s", slug, fault)
+            return
+        del self._untold[slug]
+
+
+def _may_answer(kept: Release, newest: Release) -> bool:
+    """Whether what is on disk is a release of this ledger: an older generation, or the very newest."""
+    return kept.generation < newest.generation or (kept.generation, kept.digest) == (newest.generation, newest.digest)
+
+
+def warm(served: Served, checks: Path | None) -> None:
+    """Answer recorded inputs (check rows where there are any), alone and in a batch, before anybody is answered.
+
+    Raises :class:`CorruptError` where an answer is none.
+    """
+    texts = _recorded(checks)
+    found = [*served.answer(texts), *served.answer(texts[:1])]
+    scores = np.array([one.scores for one in found])
+    if scores.shape != (len(found), len(served.labels)) or not np.isfinite(scores).all():
+        raise files.CorruptError("Its answers to recorded texts are not finite numbers, one a label. It is not used.")
+    if np.abs(scores.sum(1) - 1).max() > 1e-3 or scores.min() < 0:
+        raise files.CorruptError("Its answers to recorded texts are no probabilities. It is not used.")
+    if not all(np.isfinite(one.embedding).all() and one.embedding.size for one in found):
+        raise files.CorruptError("Its embeddings of recorded texts are not finite. It is not used.")
+
+
+def _recorded(checks: Path | None) -> list[str]:
+    if checks is None:
+        return list(SENTENCES)
+    import pyarrow.parquet as pq
+
+    return pq.read_table(checks, columns=["text"])["text"].slice(0, WARM_ROWS).to_pylist() or list(SENTENCES)

@@ -1,0 +1,124 @@
+"""Predict: check, compute, log, and only then answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from evertune.serving.engine.answers import DeadlineError, EngineError, OverloadedError, Prediction
+from evertune.serving.http.problems import Fault, RefusedError, invalid, overloaded
+from evertune.serving.log import Answer, LogError
+
+if TYPE_CHECKING:
+    from evertune.serving.access import Identity
+    from evertune.serving.engine.served import Served
+    from evertune.serving.http.limits import Limits
+    from evertune.serving.http.service import Service
+
+_log = logging.getLogger(__name__)
+_LOG_RETRY_S = 30.0
+
+
+class Answered(NamedTuple):
+    """The predictions of one request, and the release that made them."""
+
+    served: Served
+    ids: Sequence[str | None]
+    predictions: Sequence[Prediction]
+
+
+async def predict(
+    service: Service, caller: Identity, project: str, texts: Sequence[str], *, explain: bool, arrived: float
+) -> Answered:
+    """Answer the texts; each answer is in the log before this returns. ``arrived`` is in the loop's time."""
+    served = service.served(caller, project, "predict")
+    check_texts(texts, service.limits, explain=explain)
+    received = datetime.now(UTC)
+    predictions = await _compute(service, served, texts, explain=explain, arrived=arrived)
+    ids = await _logged(service, served, predictions, caller, received)
+    service.meters.answered(served, predictions)
+    service.traffic.answered(project, asyncio.get_running_loop().time() - arrived)
+    return Answered(served, ids, predictions)
+
+
+def check_texts(texts: Sequence[str], limits: Limits, *, explain: bool) -> None:
+    """Raise 422 with each text that is empty or too long, or where there are none or too many."""
+    most = limits.explained_texts if explain else limits.texts
+    if not 0 < len(texts) <= most:
+        asked = " with explain" if explain else ""
+        raise invalid(Fault(where="body.texts", what=f"has {len(texts)} texts; a request{asked} has 1 to {most}"))
+    faults = [
+        Fault(where=f"body.texts[{place}]", what=what)
+        for place, text in enumerate(texts)
+        if (what := _text_fault(text, limits.text_characters))
+    ]
+    if faults:
+        raise invalid(*faults)
+
+
+def _text_fault(text: str, longest: int) -> str | None:
+    if not text or text.isspace():
+        return "is empty"
+    return f"has {len(text):,} characters; {longest:,} are allowed" if len(text) > longest else None
+
+
+async def _compute(
+    service: Service, served: Served, texts: Sequence[str], *, explain: bool, arrived: float
+) -> list[Prediction]:
+    deadline_s = service.limits.deadline_s
+    try:
+        return await service.batcher.submit(served, texts, explain=explain, deadline=arrived + deadline_s)
+    except OverloadedError as fault:
+        service.meters.refused("overloaded")
+        raise overloaded(fault.retry_after_s) from fault
+    except DeadlineError as fault:
+        service.meters.refused("deadline")
+        raise RefusedError(
+            503, "deadline", f"The answer was not ready within {deadline_s:g} s. Try again, with less.", retry_after_s=1
+        ) from fault
+    except EngineError as fault:
+        _log.exception("The model of %s failed", served.release.project)
+        raise RefusedError(503, "unexpected", "The model failed on this request.", retry_after_s=5) from fault
+
+
+async def _logged(
+    service: Service, served: Served, predictions: Sequence[Prediction], caller: Identity, received: datetime
+) -> Sequence[str | None]:
+    release, answered = served.release, datetime.now(UTC)
+    answers = [
+        Answer(
+            release.project,
+            release.generation,
+            release.model_version,
+            release.digest,
+            one.text,
+            {"label": one.label, "scores": one.scores, "cut": one.cut, "tokens": one.tokens},
+            one.embedding,
+            caller.key_id,
+            received,
+            answered,
+        )
+        for one in predictions
+    ]
+    try:
+        return await service.log.append(answers)
+    except LogError as fault:
+        if served.about.get("log_unavailable") == "answer":
+            service.meters.unlogged(release.project, len(predictions))
+            return [None] * len(predictions)
+        raise log_away(service, fault) from fault
+
+
+def log_away(service: Service, fault: LogError) -> RefusedError:
+    """503: what cannot be logged is not answered."""
+    service.meters.refused("log-full")
+    _log.error("Not logged, so not answered: %s", fault)
+    return RefusedError(
+        503,
+        "log-full",
+        "It could not be logged, and unlogged nothing is answered. Try again later.",
+        retry_after_s=_LOG_RETRY_S,
+    )

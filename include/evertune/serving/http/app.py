@@ -1,0 +1,103 @@
+"""The application: routes behind the guard, and an OpenAPI document that tells what they do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from evertune import __version__
+from evertune.records import JsonObject
+from evertune.serving.http import feedback, graphql, rest
+from evertune.serving.http.guard import SURFACES, Guard
+from evertune.serving.http.lean import named_faults
+from evertune.serving.http.metrics import State
+from evertune.serving.http.problems import Problem, RefusedError, invalid
+from evertune.serving.http.service import Service
+
+_log = logging.getLogger(__name__)
+_REBUILD_S = 10.0
+_ABOUT = "Answers of fine-tuned models, each with its id, its scores and the release that gave it."
+
+
+def app(service: Service) -> FastAPI:
+    """The ASGI application. When it ends, what was accepted is finished and the log is closed."""
+    service.meters.registry.register(State(service))
+    service.batcher.observe = service.meters.batch
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        rebuilding = asyncio.create_task(_keep_quality(service))
+        try:
+            yield
+        finally:
+            rebuilding.cancel()
+            await service.close()
+
+    made = FastAPI(
+        title="evertune",
+        version=__version__,
+        description=_ABOUT,
+        lifespan=lifespan,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,
+    )
+    for router in (rest.lean, graphql.router, rest.router):
+        made.include_router(router)
+    made.add_middleware(Guard, service=service)
+    made.add_exception_handler(HTTPException, _http_fault)
+    made.add_exception_handler(RequestValidationError, _not_understood)
+    made.openapi = lambda: _openapi(made)  # type: ignore[method-assign]
+    return made
+
+
+async def _keep_quality(service: Service) -> None:
+    while True:
+        try:
+            await feedback.rebuild_quality(service)
+        except Exception:  # noqa: BLE001 - the scores are worth a line in the log, not the server
+            _log.exception("Rolling scores could not be read out of the traffic log")
+        await asyncio.sleep(_REBUILD_S)
+
+
+async def _http_fault(_: Request, fault: Exception) -> Response:
+    assert isinstance(fault, HTTPException)  # noqa: S101 - it is registered for that
+    if fault.status_code == 404:
+        return RefusedError(
+            404, "unknown", "There is nothing at this path. GET /openapi.json lists what there is."
+        ).response()
+    return RefusedError(fault.status_code, "method", str(fault.detail), headers=dict(fault.headers or {})).response()
+
+
+async def _not_understood(_: Request, fault: Exception) -> Response:
+    assert isinstance(fault, RequestValidationError)  # noqa: S101 - it is registered for that
+    return invalid(*named_faults(fault.errors(), "request")).response()
+
+
+def _openapi(made: FastAPI) -> JsonObject:
+    """FastAPI's document, with the key, and with problem documents as what every error is."""
+    if made.openapi_schema is None:
+        found = get_openapi(title=made.title, version=made.version, description=_ABOUT, routes=made.routes)
+        components: dict[str, Any] = found.setdefault("components", {})
+        _, problem = models_json_schema(
+            [(Problem, "serialization")], ref_template="#/components/schemas/{model}"
+        )  # fmt: skip
+        components.setdefault("schemas", {}).update(problem["$defs"])
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        found["security"] = [{"key": []}]
+        for path, operations in found["paths"].items():
+            if SURFACES.get(path) == "always":
+                operations["get"]["security"] = []
+        made.openapi_schema = found
+    return made.openapi_schema

@@ -1,0 +1,87 @@
+"""What is known of an answer: out of the log, and where its release comes from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from evertune.records import JsonObject, Release, UnreachableError
+from evertune.serving.http.problems import RefusedError, unknown
+from evertune.serving.http.schemas import Lineage
+
+if TYPE_CHECKING:
+    from evertune.serving.access import Identity
+    from evertune.serving.http.service import Service
+    from evertune.serving.log import StoredAnswer, StoredFeedback
+
+_LEDGER_RETRY_S = 10.0
+T = TypeVar("T")
+
+
+class Found(NamedTuple):
+    """An answer out of the log with all that was said of it."""
+
+    stored: StoredAnswer
+    feedback: list[StoredFeedback]
+    scores: dict[str, float]
+    lineage: Lineage | None
+
+
+async def stored(service: Service, caller: Identity, prediction_id: str) -> StoredAnswer:
+    """The answer with this id; 404, in the same words, for one that is not there and one of another project."""
+    found = await asyncio.to_thread(service.log.find, prediction_id)
+    if found is None or not caller.allows(found.answer.project, "read"):
+        raise unknown("prediction of this id")
+    return found
+
+
+async def find(service: Service, caller: Identity, prediction_id: str) -> Found:
+    """The answer with its feedback and its lineage."""
+    one = await stored(service, caller, prediction_id)
+    feedback = await asyncio.to_thread(service.log.feedback, prediction_id)
+    answer = one.answer
+    lineage = await origin(service, answer.project, answer.generation)
+    served = service.live.get(answer.project)
+    same = served is not None and served.release.generation == answer.generation
+    labels = served.labels if served and same else lineage.labels if lineage else None
+    return Found(one, feedback, named_scores(answer.output, labels), lineage)
+
+
+async def origin(service: Service, project: str, generation: int) -> Lineage | None:
+    """Where a release comes from; ``None`` while the ledger is away."""
+    try:
+        return Lineage.model_validate(await _ledger(service, service.lineage, project, generation))
+    except UnreachableError:
+        return None
+
+
+async def releases(service: Service, caller: Identity, project: str) -> list[Release]:
+    """All releases of a project, newest first; 503 while the ledger is away."""
+    service.admit(caller, project)
+    try:
+        return await _ledger(service, service.history, project)
+    except UnreachableError as fault:
+        raise RefusedError(
+            503,
+            "ledger-away",
+            "The ledger cannot be reached. Predictions go on; try this again later.",
+            retry_after_s=_LEDGER_RETRY_S,
+        ) from fault
+
+
+async def _ledger(service: Service, asked: Callable[..., T], *arguments: object) -> T:
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(service.limits.ledger_s):
+            return await loop.run_in_executor(service.ledger_threads, asked, *arguments)
+    except TimeoutError as fault:
+        raise UnreachableError(f"The ledger did not answer within {service.limits.ledger_s:g} s.") from fault
+
+
+def named_scores(output: JsonObject, labels: Sequence[str] | None) -> dict[str, float]:
+    """Label → probability of a logged answer; only the answer's own where its release's labels are not known."""
+    scores = [round(float(one), 6) for one in output["scores"]]
+    if labels is None or len(labels) != len(scores):
+        return {str(output["label"]): max(scores)}
+    return dict(zip(labels, scores, strict=True))

@@ -1,0 +1,158 @@
+"""How good the answers are, as far as people said: rolling scores by project and release, from feedback.
+
+Of each prediction the last label counts. Thumbs are no labels, and a correction is one only where it names a class.
+The windows live in memory and are built again from the traffic log when the server starts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+MOST = 1_000
+"""Labelled predictions in a window."""
+SPAN = timedelta(days=7)
+"""Older labels do not count."""
+_STEP = timedelta(seconds=10)
+_POINTS = 2_000
+
+
+class Label(NamedTuple):
+    """What one answer should have been."""
+
+    prediction_id: str
+    generation: int
+    truth: str
+    predicted: str
+    at: datetime
+
+
+class Rolling(NamedTuple):
+    """Scores over one window, shares of 1; macro averages over the classes that occur in it."""
+
+    labelled: int
+    accuracy: float
+    precision: float
+    recall: float
+    f1: float
+
+
+class Point(NamedTuple):
+    """A window's F1 as it was at one time."""
+
+    at: datetime
+    generation: int
+    f1: float
+    labelled: int
+
+
+def scores(pairs: Counter[tuple[str, str]]) -> Rolling | None:
+    """Scores of counted (truth, predicted) pairs; ``None`` without any. An undefined precision or recall is 0."""
+    total = sum(pairs.values())
+    if not total:
+        return None
+    support: Counter[str] = Counter()
+    answered: Counter[str] = Counter()
+    for (truth, predicted), count in pairs.items():
+        support[truth] += count
+        answered[predicted] += count
+    precision = recall = f1 = 0.0
+    classes = support.keys() | answered.keys()
+    for name in classes:
+        right = pairs[name, name]
+        precision += right / answered[name] if answered[name] else 0.0
+        recall += right / support[name] if support[name] else 0.0
+        f1 += 2 * right / (answered[name] + support[name])
+    accuracy = sum(count for (truth, predicted), count in pairs.items() if truth == predicted) / total
+    return Rolling(total, accuracy, precision / len(classes), recall / len(classes), f1 / len(classes))
+
+
+class Window:
+    """The labels of one release that count now, oldest first."""
+
+    def __init__(self) -> None:
+        self._labels: dict[str, Label] = {}
+        self._pairs: Counter[tuple[str, str]] = Counter()
+
+    def __iter__(self) -> Iterator[Label]:
+        return iter(self._labels.values())
+
+    def add(self, label: Label) -> None:
+        """Count the label, instead of one that the same prediction had."""
+        self._drop(label.prediction_id)
+        self._labels[label.prediction_id] = label
+        self._pairs[label.truth, label.predicted] += 1
+        if len(self._labels) > MOST:
+            self._drop(next(iter(self._labels)))
+
+    def now(self, at: datetime) -> Rolling | None:
+        """The scores of the labels that are young enough."""
+        while self._labels and (oldest := next(iter(self._labels.values()))).at < at - SPAN:
+            self._drop(oldest.prediction_id)
+        return scores(self._pairs)
+
+    def _drop(self, prediction_id: str) -> None:
+        if (gone := self._labels.pop(prediction_id, None)) is not None:
+            self._pairs[gone.truth, gone.predicted] -= 1
+            if not self._pairs[gone.truth, gone.predicted]:
+                del self._pairs[gone.truth, gone.predicted]
+
+
+class _Project:
+    def __init__(self) -> None:
+        self.windows: dict[int, Window] = {}
+        self.points: list[Point] = []
+
+    def add(self, label: Label) -> None:
+        window = self.windows.setdefault(label.generation, Window())
+        window.add(label)
+        found = window.now(label.at)
+        if found is not None:
+            self._point(Point(label.at, label.generation, found.f1, found.labelled))
+
+    def _point(self, point: Point) -> None:
+        last = self.points[-1] if self.points else None
+        if last is not None and last.generation == point.generation and point.at - last.at < _STEP:
+            self.points[-1] = point._replace(at=last.at)
+            return
+        self.points.append(point)
+        if len(self.points) > _POINTS:  # the older half at half the resolution
+            half = _POINTS // 2
+            self.points = self.points[:half:2] + self.points[half:]
+
+
+class Quality:
+    """Windows of all projects. Written and read by the loop's thread alone."""
+
+    def __init__(self) -> None:
+        self._projects: dict[str, _Project] = {}
+
+    def add(self, project: str, label: Label) -> None:
+        """Count one label."""
+        self._projects.setdefault(project, _Project()).add(label)
+
+    def rebuild(self, project: str, labels: Iterable[Label]) -> None:
+        """Start from the log's labels, with those that came in meanwhile in their place by time."""
+        before = self._projects.get(project, _Project())
+        known = [label for window in before.windows.values() for label in window]
+        fresh = _Project()
+        for label in sorted({*labels, *known}, key=lambda label: label.at):
+            fresh.add(label)
+        self._projects[project] = fresh
+
+    def now(self, project: str, at: datetime) -> dict[int, Rolling]:
+        """Generation → its scores, for those that have labels."""
+        if (found := self._projects.get(project)) is None:
+            return {}
+        rolling = {generation: window.now(at) for generation, window in sorted(found.windows.items())}
+        found.windows = {generation: found.windows[generation] for generation, one in rolling.items() if one}
+        return {generation: one for generation, one in rolling.items() if one}
+
+    def history(self, project: str, at: datetime, most: int = 200) -> list[Point]:
+        """F1 over time, oldest first, thinned to ``most`` points; the last one is kept."""
+        found = self._projects.get(project)
+        points = [point for point in found.points if point.at >= at - SPAN] if found else []
+        step = max(1, -(-len(points) // most))
+        return points[::-1][::step][::-1]

@@ -1,0 +1,39 @@
+"""uvicorn, with an end that loses no request: told to stop, it refuses what is new and finishes what it accepted."""
+
+from __future__ import annotations
+
+import threading
+from types import FrameType
+
+import uvicorn  # noqa: TID253 - whoever imports this module is about to serve
+
+from evertune.serving.http.service import Service
+
+LINGER_S = 0.5
+"""How long it goes on listening after it was told to stop. A client that has not heard of it yet gets a 503 that says
+so and closes the connection, rather than a connection that breaks."""
+
+
+class Server(uvicorn.Server):
+    """Serves until SIGTERM or SIGINT, and then :meth:`run` returns; a second signal does not wait for anything.
+
+    uvicorn's own would raise the signal once more after its end, which kills the process before what stands after
+    ``run()`` has a turn.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Service, linger_s: float = LINGER_S) -> None:
+        super().__init__(config)
+        self._service, self._linger_s = service, linger_s
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - any signal is the same
+        """Refuse new requests from now on; a moment later stop listening and wait for those under way."""
+        if self._service.closing:
+            self.force_exit = self.should_exit = True
+            return
+        self._service.closing = True
+        stop = threading.Timer(self._linger_s, self._stop)
+        stop.daemon = True
+        stop.start()
+
+    def _stop(self) -> None:
+        self.should_exit = True

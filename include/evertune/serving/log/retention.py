@@ -1,0 +1,47 @@
+"""How long traffic is kept: whole hours of a project go when all of them is older than its setting."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from evertune.serving.log.drain import DAMAGED
+from evertune.serving.log.nodes import folders
+from evertune.serving.log.reading import PARQUET, hours
+
+DAYS = 90
+"""Unless a project says otherwise."""
+
+
+def prune(traffic: Path, now: datetime, days_of: Callable[[str], int | None]) -> list[Path]:
+    """Remove the hours that ended so many days ago as ``days_of`` says of their project; returns what was removed.
+
+    ``None``: it is not known yet, and nothing of the project goes. A damaged segment may hold any project's texts, so
+    it goes with the shortest of them.
+    """
+    root = traffic / PARQUET
+    projects = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    days = {project: known for project in projects if (known := days_of(project.name)) is not None}
+    removed = [one for project in days for one in _prune_hours(project, now - timedelta(days=days[project]))]
+    shortest = now - timedelta(days=min(days.values(), default=DAYS))
+    return removed + [one for node in folders(traffic) for one in _prune_damaged(node, shortest)]
+
+
+def _prune_hours(project: Path, until: datetime) -> list[Path]:
+    last = (until.astimezone(UTC) - timedelta(hours=1)).strftime("%Y-%m-%d/%H")
+    old = [folder for hour, folder in hours(project) if hour <= last]
+    for folder in old:
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # other hours of the day are there still
+            folder.parent.rmdir()
+    return old
+
+
+def _prune_damaged(node: Path, until: datetime) -> list[Path]:
+    old = [path for path in node.glob(f"*{DAMAGED}") if path.stat().st_mtime < until.timestamp()]
+    for path in old:
+        path.unlink(missing_ok=True)
+    return old

@@ -1,0 +1,145 @@
+"""Where the embedded installation keeps its things: ports, secrets, and the environment of its processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from evertune import files
+from evertune.records import EvertuneError
+from evertune.settings import Settings, load
+
+ROOT = Path(__file__).resolve().parent.parent
+PORTS = {"airflow_port": 8080, "mlflow_port": 5000, "serving_port": 8000}
+"""Ports that are tried first; AIRFLOW_PORT, MLFLOW_PORT and SERVING_PORT in the environment say others."""
+USER = "admin"
+MARK = "EVERTUNE_EMBEDDED"
+"""Environment variable of every process of an installation; its value is the home."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Where the embedded installation keeps its things, and the ports and secrets that it was given."""
+
+    settings: Settings
+    airflow_port: int
+    mlflow_port: int
+    serving_port: int
+    password: str
+    fernet_key: str
+    jwt_secret: str
+    api_secret: str
+    mlflow_secret: str
+
+    @property
+    def airflow_url(self) -> str:
+        """Address of Airflow's web UI and REST API."""
+        return f"http://127.0.0.1:{self.airflow_port}"
+
+    @property
+    def mlflow_url(self) -> str:
+        """Address of MLflow's web UI and REST API."""
+        return f"http://127.0.0.1:{self.mlflow_port}"
+
+    @property
+    def serving_url(self) -> str:
+        """Address of the server that answers."""
+        return f"http://127.0.0.1:{self.serving_port}"
+
+    @property
+    def folder(self) -> Path:
+        """Folder of process records, secrets and logs."""
+        return self.settings.home / "embedded"
+
+    def environment(self) -> dict[str, str]:
+        """The environment of every process of the installation."""
+        home = self.settings.home
+        binaries = str(Path(sys.executable).parent)
+        airflow = {
+            "CORE__DAGS_FOLDER": ROOT / "dags",
+            "CORE__LOAD_EXAMPLES": "False",
+            "CORE__EXECUTOR": "LocalExecutor",
+            "CORE__PARALLELISM": "4",
+            "CORE__FERNET_KEY": self.fernet_key,
+            "CORE__EXECUTION_API_SERVER_URL": f"{self.airflow_url}/execution/",
+            "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+            "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": self.folder / "airflow-passwords.json",
+            "API_AUTH__JWT_SECRET": self.jwt_secret,
+            "API__SECRET_KEY": self.api_secret,
+            "API__HOST": "127.0.0.1",
+            "API__PORT": str(self.airflow_port),
+            "API__BASE_URL": self.airflow_url,
+            "API__WORKERS": "1",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow/airflow.db",
+            "LOGGING__BASE_LOG_FOLDER": home / "airflow" / "logs",
+            "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+            "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+            "DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
+            "USAGE_DATA_COLLECTION__ENABLED": "False",
+        }
+        return {
+            **os.environ,
+            **{f"AIRFLOW__{name}": str(value) for name, value in airflow.items()},
+            "AIRFLOW_HOME": str(home / "airflow"),
+            "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}",
+            "PYTHONUNBUFFERED": "1",
+            "EVERTUNE_HOME": str(home),
+            MARK: str(home),
+            "EVERTUNE_PROJECTS": str(self.settings.projects),
+            "EVERTUNE_MLFLOW_URI": self.mlflow_url,
+            "EVERTUNE_MLFLOW_UI": self.mlflow_url,
+            "MLFLOW_TRACKING_USERNAME": USER,
+            "MLFLOW_TRACKING_PASSWORD": self.password,
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": self.mlflow_secret,
+            "MLFLOW_AUTH_CONFIG_PATH": str(self.folder / "mlflow-auth.ini"),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "DO_NOT_TRACK": "1",
+            "DVC_NO_ANALYTICS": "1",
+        }
+
+
+def installation(settings: Settings | None = None) -> Embedded:
+    """The installation of this home: as it was made the first time, with ports that are free where they were not."""
+    settings = settings or load()
+    path = settings.home / "embedded" / "installation.json"
+    known: dict[str, str | int] = files.read_json(path) if path.exists() else {}
+    values = {**_missing(known), **known}
+    if values != known:
+        files.write_json(path, values)
+        path.chmod(0o600)
+        path.parent.chmod(0o700)
+    return Embedded(settings=settings, **values)  # type: ignore[arg-type]  # one dict for two types of value
+
+
+def _missing(known: dict[str, str | int]) -> dict[str, str | int]:
+    """What an installation needs and this one has not: all of it at first, some of it after an upgrade."""
+    secret = {"password": 12, "jwt_secret": 48, "api_secret": 32, "mlflow_secret": 32}
+    found: dict[str, str | int] = {name: secrets.token_urlsafe(size) for name, size in secret.items()}
+    found["fernet_key"] = _fernet_key()
+    for name, wanted in PORTS.items():
+        if name not in known:
+            found[name] = _free_port(int(os.environ.get(name.upper(), wanted)))
+    return {name: value for name, value in found.items() if name not in known}
+
+
+def _fernet_key() -> str:
+    from cryptography.fernet import Fernet
+
+    return Fernet.generate_key().decode()
+
+
+def _free_port(wanted: int) -> int:
+    for port in range(wanted, wanted + 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+    raise EvertuneError(f"No free port from {wanted} to {wanted + 99} on 127.0.0.1. End what holds them.")

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.support import small_project
+
+from evertune.ledger import engine as engines
+from evertune.ledger import runs, triggers
+from evertune.loop import score as scoring
+from evertune.project import Project
+from evertune.records import Cause, EvertuneError, UnfitError
+from evertune.releases.promote import promote
+from evertune.serving.engine.answers import Prediction
+from evertune.settings import Settings
+
+PROJECT = Project.model_validate(small_project(data={
+    "sources": [{"uri": "/x.csv"}], "columns": {"text": "body", "label": "label"}}, evaluation={}))  # fmt: skip
+
+
+class Served:
+    """Answers with a text's length; counts what it was asked."""
+
+    labels = ("short", "long")
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.dies_at: str | None = None
+
+    def answer(self, texts: Sequence[str]) -> list[Prediction]:
+        if self.dies_at in texts:
+            raise KeyboardInterrupt
+        self.asked += texts
+        nothing = np.zeros(1, np.float16)
+        return [Prediction(self.labels[len(t) > 6], (0.25, 0.75), nothing, t, len(t) > 20, 3) for t in texts]
+
+
+@pytest.fixture
+def served(where: Settings, monkeypatch: pytest.MonkeyPatch) -> Served:
+    """A release in a real ledger, answered by :class:`Served`; parts of three rows."""
+    ledger = engines.ready(where.database_url)
+    for generation in (1, 2):
+        triggers.request(ledger, PROJECT.slug, Cause.CLOCK, f"n{generation}", "night")
+        run = runs.claim(ledger, PROJECT.slug, "one", 60)
+        assert run is not None
+        promote(
+            ledger, run, PROJECT.slug, generation, f"{generation}" * 64, run.key, expected=generation - 1, by="gate"
+        )
+        runs.fail(ledger, run, "the test needs no verdict")
+    ledger.dispose()
+    stub = Served()
+    monkeypatch.setattr(scoring, "served_here", lambda settings, release: stub)
+    monkeypatch.setattr(scoring, "PART_ROWS", 3)
+    return stub
+
+
+def _file(folder: Path, texts: Sequence[str | None]) -> Path:
+    path = folder / "in.parquet"
+    pq.write_table(pa.table({"id": range(len(texts)), "body": pa.array(texts, pa.string())}), path)
+    return path
+
+
+TEXTS = ["a", "bb", None, "a longer text", "", "ccc", "another longer text than that", "d"]
+
+
+def test_every_row_comes_back_with_its_answer(served: Served, where: Settings, tmp_path: Path) -> None:
+    sink = tmp_path / "deep" / "out.parquet"
+    heard: list[tuple[int, int]] = []
+    done = scoring.score(
+        PROJECT, str(_file(tmp_path, TEXTS)), str(sink), where, report=lambda *told: heard.append(told)
+    )
+    rows = pq.read_table(sink).to_pylist()
+    assert [(row["id"], row["body"]) for row in rows] == list(enumerate(TEXTS))
+    assert [row["label"] for row in rows] == ["short", "short", None, "long", None, "short", "long", "short"]
+    assert [row["cut"] for row in rows if row["label"]] == [False, False, False, False, True, False]
+    assert rows[0]["scores"] == {"short": 0.25, "long": 0.75}
+    assert {row["generation"] for row in rows} == {2}
+    assert heard == [(3, 8), (6, 8), (8, 8)]
+    assert (done.rows, done.kept, done.release.generation) == (8, 0, 2)
+
+
+def test_what_was_cut_off_goes_on_with_its_release(served: Served, where: Settings, tmp_path: Path) -> None:
+    source, sink = str(_file(tmp_path, TEXTS)), tmp_path / "out.parquet"
+    served.dies_at = "d"
+    with pytest.raises(KeyboardInterrupt):
+        scoring.score(PROJECT, source, str(sink), where)
+    assert not sink.exists()
+    first, served.asked, served.dies_at = list(served.asked), [], None
+    _promote_again(where)
+    done = scoring.score(PROJECT, source, str(sink), where)
+    assert not set(first) & set(served.asked)
+    assert (done.kept, done.release.generation) == (6, 2)
+    assert {row["generation"] for row in pq.read_table(sink).to_pylist()} == {2}
+    # It is done: the next one begins anew, with what answers now.
+    assert scoring.score(PROJECT, source, str(sink), where).release.generation == 3
+
+
+def _promote_again(where: Settings) -> None:
+    ledger = engines.ready(where.database_url)
+    run_key = runs.history(ledger, PROJECT.slug)[0].key
+    promote(ledger, None, PROJECT.slug, 3, "3" * 64, run_key, expected=2, by="ann")
+    ledger.dispose()
+
+
+def test_parts_of_another_content_are_never_taken(served: Served, where: Settings, tmp_path: Path) -> None:
+    source, sink = _file(tmp_path, TEXTS), str(tmp_path / "out.parquet")
+    served.dies_at = "d"
+    with pytest.raises(KeyboardInterrupt):
+        scoring.score(PROJECT, str(source), sink, where)
+    served.asked, served.dies_at = [], None
+    _file(tmp_path, ["x" * 9, *TEXTS[1:]])
+    assert scoring.score(PROJECT, str(source), sink, where).kept == 0
+    assert pq.read_table(sink)["label"][0].as_py() == "long"
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ({"text": ["a"]}, "no column 'body'; it has: text"),
+        ({"body": [1]}, "holds int64, not texts"),
+        ({"body": ["a"], "label": ["b"]}, "columns that the answers need: label"),
+        ({"body": pa.array([], pa.string())}, "no rows"),
+    ],
+)
+def test_a_file_that_cannot_be_scored_is_said(
+    served: Served, where: Settings, tmp_path: Path, table: dict[str, Any], told: str
+) -> None:
+    pq.write_table(pa.table(table), tmp_path / "in.parquet")
+    with pytest.raises(UnfitError, match=told):
+        scoring.score(PROJECT, str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet"), where)
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def test_what_is_no_parquet_or_not_there_is_said(served: Served, where: Settings, tmp_path: Path) -> None:
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1 and then nothing")
+    for name, told in (("torn.parquet", "no whole Parquet file"), ("none.parquet", "There is no file")):
+        with pytest.raises(UnfitError, match=told):
+            scoring.score(PROJECT, str(tmp_path / name), str(tmp_path / "out.parquet"), where)
+    with pytest.raises(UnfitError, match="no place that can be reached"):
+        scoring.score(PROJECT, "what://ever", str(tmp_path / "out.parquet"), where)
+
+
+def test_a_project_without_a_release_is_said(where: Settings, tmp_path: Path) -> None:
+    with pytest.raises(EvertuneError, match="no release to score with"):
+        scoring.score(PROJECT, str(_file(tmp_path, TEXTS)), str(tmp_path / "out.parquet"), where)
+
+
+def test_two_at_once_do_not_mix(served: Served, where: Settings, tmp_path: Path) -> None:
+    source, sink = str(_file(tmp_path, TEXTS)), str(tmp_path / "out.parquet")
+    both = SimpleNamespace(fault=None)
+
+    def rival(done: int, rows: int) -> None:
+        if both.fault is None:
+            with pytest.raises(EvertuneError) as caught:
+                scoring.score(PROJECT, source, sink, where)
+            both.fault = caught.value
+
+    scoring.score(PROJECT, source, sink, where, report=rival)
+    assert "held by another process" in str(both.fault)

@@ -1,0 +1,164 @@
+"""The real server on a real release: trained, converted, asked over HTTP, swapped under load, killed, ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.dataset as ds
+import pytest
+from tests.support import ROOT, small_project, write_project
+
+from evertune.client import Client, ProblemError
+from evertune.ledger import engine as engines
+from evertune.ledger import segments, servers
+from evertune.settings import Settings, load
+
+pytestmark = pytest.mark.integration
+
+SLUG = "small-reviews"
+TEXTS = ["It works very well, write to bob@example.com", "It broke after two days."]
+
+
+class Installed(NamedTuple):
+    """A home with one release, and a key to it."""
+
+    where: Settings
+    environment: dict[str, str]
+    key: str
+
+
+def evertune(environment: dict[str, str], *arguments: str) -> Any:
+    command = [sys.executable, "-m", "evertune.cli.main", *arguments, "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Installed:
+    """A small project, trained for real."""
+    root = tmp_path_factory.mktemp("serve")
+    environment = {**os.environ, "EVERTUNE_HOME": str(root / "home"), "EVERTUNE_PROJECTS": str(root / "projects")}
+    where = load(environment)
+    (where.home / "cache").mkdir(parents=True)
+    (where.home / "cache" / "wheels").symlink_to(wheels)
+    where.projects.mkdir()
+    write_project(where, small_project())
+    assert evertune(environment, "run", SLUG)["release"]["generation"] == 1
+    rights = ["--project", SLUG, "--scope", "predict", "--scope", "feedback", "--rate", "100000"]
+    return Installed(where, environment, evertune(environment, "keys", "create", "test", *rights)["key"])
+
+
+@contextlib.contextmanager
+def server(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "evertune.cli.main", "serve", "--port", str(port), "--poll", "0.2"]
+    with subprocess.Popen(command, env=environment, cwd=ROOT) as process:
+        try:
+            yield process, f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+
+def await_generation(client: Client, generation: int) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        with contextlib.suppress(ProblemError):
+            found = client.project(SLUG).release
+            if found is not None and found.generation == generation:
+                return
+        assert time.monotonic() < deadline, f"generation {generation} never answered"
+        time.sleep(0.2)
+
+
+@pytest.mark.timeout(600)
+def test_a_release_answers_is_swapped_under_load_and_survives(installed: Installed) -> None:
+    where, environment, key = installed
+    with server(environment) as (process, url), Client(url, key) as client:
+        await_generation(client, 1)
+        answer = client.predict(SLUG, TEXTS, explain=True)
+        assert answer.release.generation == 1
+        ids = [one.id for one in answer.predictions]
+        stored = client.prediction(str(ids[0]))
+        assert "bob@example.com" not in stored.text
+        assert stored.lineage is not None
+        assert stored.lineage.dataset_version
+        assert stored.lineage.sources
+        client.feedback(str(ids[0]), truth=answer.predictions[0].label)
+        assert client.project(SLUG).quality[0].labelled == 1
+        assert client.project(SLUG).card
+
+        found = _swap_under_load(installed, url)
+        assert {status for status, _ in found} == {"ok"}
+        assert {generation for _, generation in found} == {1, 2}
+        reported = servers.all(engines.ready(where.database_url), SLUG)
+        assert [(one.generation, one.refused_generation) for one in reported] == [(2, None)]
+
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    # Everything else is away: the ledger, MLflow, the project file. The disk has the release, the keys and the log.
+    away = where.home.with_name("away")
+    for name in ("ledger.db", "mlflow"):
+        away.mkdir(exist_ok=True)
+        shutil.move(where.home / name, away / name)
+    gone = {**environment, "EVERTUNE_DATABASE_URL": "postgresql+psycopg2://nobody@127.0.0.1:9/none"}
+    with server(gone) as (process, url), Client(url, key) as client:
+        await_generation(client, 2)
+        last = client.predict(SLUG, TEXTS)
+        assert client.prediction(str(ids[1])).label == answer.predictions[1].label  # logged before the kill
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    for name in ("ledger.db", "mlflow"):
+        shutil.move(away / name, where.home / name)
+
+    with server(environment) as (process, url), Client(url, key) as client:
+        await_generation(client, 2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    rows = ds.dataset(where.home / "traffic" / "parquet", format="parquet").to_table(columns=["id"])["id"].to_pylist()
+    assert len(rows) == len(set(rows))
+    assert {*ids, *(one.id for one in last.predictions)} <= set(rows)
+    assert sum(one.records for one in segments.all(engines.ready(where.database_url))) >= len(set(rows))
+
+
+def _swap_under_load(installed: Installed, url: str) -> list[tuple[str, int]]:
+    """Let generation 2 answer while four clients ask without a pause; what each of them got."""
+    found: list[tuple[str, int]] = []
+    ended = threading.Event()
+
+    def ask() -> None:
+        with Client(url, installed.key, retries=0) as client:
+            while not ended.is_set():
+                try:
+                    found.append(("ok", client.predict(SLUG, TEXTS[1]).release.generation))
+                except ProblemError as fault:
+                    found.append((str(fault), 0))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        evertune(installed.environment, "release", "promote", SLUG, "--model-version", "1")
+        with Client(url, installed.key) as client:
+            await_generation(client, 2)
+        time.sleep(0.5)
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    return found

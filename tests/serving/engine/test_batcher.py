@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.models import tiny
+from tests.serving.engine import made
+from tests.serving.engine.made import sums
+
+from evertune.serving.engine.answers import DeadlineError, EngineError, OverloadedError, Prediction
+from evertune.serving.engine.batcher import Batcher
+from evertune.serving.engine.served import Served
+
+TEXTS = ["good", "a very fine film", "bad", "it was awful and the screen was not great " * 4, ""]
+
+
+@asynccontextmanager
+async def batcher(**options: Any) -> AsyncIterator[Batcher]:
+    made_ = Batcher(**options)
+    try:
+        yield made_
+    finally:
+        await asyncio.wait_for(made_.close(), 10)
+
+
+def soon(seconds: float = 5.0) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+def expected(served: Served, texts: Sequence[str]) -> list[float]:
+    return [float(sum(one.ids)) for one in served.encode(texts)]
+
+
+def told(answers: Sequence[Prediction]) -> list[float]:
+    return [float(one.embedding[0]) for one in answers]
+
+
+def run(check: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(check())
+
+
+async def until(true: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if true():
+            return
+        await asyncio.sleep(0.002)
+    raise AssertionError("waited for in vain")
+
+
+def test_answers_come_in_the_order_of_the_texts_with_all_their_parts(served: Served) -> None:
+    async def check() -> None:
+        async with batcher() as engine:
+            answers = await engine.submit(served, [*TEXTS, "write to me@example.org"], explain=False, deadline=soon())
+        assert told(answers) == expected(served, [*TEXTS, "write to me@example.org"])
+        assert answers[-1].text == "write to <email>"
+        assert [one.cut for one in answers] == [False, False, False, True, False, False]
+        assert [one.tokens for one in answers][3:5] == [32, 2]
+        for one in answers:
+            assert sum(one.scores) == pytest.approx(1, abs=1e-6)
+            assert one.label == made.LABELS[int(np.argmax(one.scores))]
+            assert one.embedding.dtype == np.float16
+            assert one.attributions is None
+        assert engine.depth == engine.waiting_tokens == 0
+
+    run(check)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_every_accepted_request_gets_exactly_its_own_answers(data: st.DataObject, tmp_path: Path) -> None:
+    chance = random.Random(data.draw(st.integers(0, 10**6)))
+    folder = made.tokenizer_folder(tmp_path)
+    releases = [made.served(folder, f"p-{n}", temperature=float(n + 1)) for n in range(3)]
+    budget = data.draw(st.sampled_from([8, 64, 512]))
+    requests = [
+        (
+            chance.choice(releases),
+            [" ".join(chance.choices(tiny.WORDS, k=chance.randrange(30))) for _ in range(chance.randrange(6))],
+            chance.random() < 0.2,
+        )
+        for _ in range(data.draw(st.integers(1, 40)))
+    ]
+
+    async def one(engine: Batcher, served: Served, texts: list[str], explain: bool) -> None:
+        await asyncio.sleep(chance.random() * 0.01)
+        answers = await engine.submit(served, texts, explain=explain, deadline=soon(30))
+        assert told(answers) == expected(served, texts)
+        for answer, words in zip(answers, texts, strict=True):
+            assert (answer.attributions is not None) is explain
+            if answer.attributions is not None:
+                assert [each.word for each in answer.attributions] == words.split()
+
+    async def check() -> None:
+        async with batcher(tokens_per_batch=budget) as engine:
+            await asyncio.gather(*(one(engine, *request) for request in requests))
+        assert engine.depth == engine.waiting_tokens == 0
+
+    run(check)
+    for served in releases:
+        for batch in sums(served).batches:
+            assert len(batch) == 1 or len(batch) * max(map(len, batch)) <= budget
+
+
+def test_what_arrives_while_the_engine_computes_shares_the_next_batch(served: Served) -> None:
+    async def check() -> None:
+        sums(served).gate.clear()
+        async with batcher() as engine:
+            first = asyncio.ensure_future(engine.submit(served, ["good"], deadline=soon()))
+            await asyncio.sleep(0.05)
+            rest = [asyncio.ensure_future(engine.submit(served, ["bad film"], deadline=soon())) for _ in range(8)]
+            await until(lambda: engine.depth == 9)
+            sums(served).gate.set()
+            await asyncio.gather(first, *rest)
+        assert [len(batch) for batch in sums(served).batches] == [1, 8]
+
+    run(check)
+
+
+def test_projects_take_turns_however_much_one_asks_for(tmp_path: Path) -> None:
+    folder = made.tokenizer_folder(tmp_path)
+    greedy, modest = made.served(folder, "greedy"), made.served(folder, "modest")
+    sums(greedy).seconds = sums(modest).seconds = 0.01
+
+    async def check() -> None:
+        async with batcher(tokens_per_batch=16) as engine:
+            flood = [asyncio.ensure_future(engine.submit(greedy, ["a film"] * 4, deadline=soon())) for _ in range(60)]
+            await until(lambda: len(sums(greedy).batches) > 1)
+            before = len(sums(greedy).batches)
+            await engine.submit(modest, ["good"], deadline=soon())
+            assert len(sums(greedy).batches) - before <= 3
+            assert not all(one.done() for one in flood)
+            await asyncio.gather(*flood)
+
+    run(check)
+
+
+def test_a_long_explanation_does_not_hold_up_plain_answers_of_its_project(served: Served) -> None:
+    sums(served).seconds = 0.01
+
+    async def check() -> None:
+        async with batcher(tokens_per_batch=64) as engine:
+            long = asyncio.ensure_future(
+                engine.submit(served, ["it was a very good film " * 4] * 6, explain=True, deadline=soon(20))
+            )
+            await until(lambda: len(sums(served).batches) > 1)
+            await engine.submit(served, ["good"], deadline=soon())
+            assert not long.done()
+            assert len((await long)[0].attributions or ()) == 24
+
+    run(check)
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("out of memory"), MemoryError(), ValueError("shape")])
+def test_a_fault_in_a_batch_is_that_batchs_alone(served: Served, fault: Exception) -> None:
+    sums(served).fault = lambda rows: fault if any(len(row) > 6 for row in rows) else None
+
+    async def check() -> None:
+        async with batcher(tokens_per_batch=8) as engine:
+            asked = [
+                engine.submit(served, ["good"], deadline=soon()),
+                engine.submit(served, ["good", "a very fine film and a book", "bad"], deadline=soon()),
+                engine.submit(served, ["bad"], deadline=soon()),
+            ]
+            first, failed, last = await asyncio.gather(*asked, return_exceptions=True)
+            assert isinstance(first, list)
+            assert isinstance(last, list)
+            assert isinstance(failed, EngineError)
+            assert type(fault).__name__ in str(failed)
+            sums(served).fault = lambda _: None
+            assert len(await engine.submit(served, ["good"], deadline=soon())) == 1
+        assert engine.depth == engine.waiting_tokens == 0
+
+    run(check)
+
+
+def test_numbers_that_are_none_are_a_fault_and_no_answer(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(rows: Sequence[Sequence[int]]) -> tuple[Any, Any]:
+        return np.full((len(rows), 2), np.nan, np.float32), np.zeros((len(rows), 2), np.float32)
+
+    monkeypatch.setattr(served.model, "run", broken)
+
+    async def check() -> None:
+        async with batcher() as engine:
+            with pytest.raises(EngineError, match="not finite"):
+                await engine.submit(served, ["good"], deadline=soon())
+
+    run(check)
+
+
+def test_a_text_that_cannot_be_read_is_its_requests_fault(served: Served) -> None:
+    async def check() -> None:
+        sums(served).gate.clear()
+        async with batcher() as engine:
+            good = asyncio.ensure_future(engine.submit(served, ["good"], deadline=soon()))
+            bad = asyncio.ensure_future(engine.submit(served, [b"bytes"], deadline=soon()))  # type: ignore[list-item]
+            await asyncio.sleep(0.02)
+            sums(served).gate.set()
+            assert len(await good) == 1
+            with pytest.raises(EngineError):
+                await bad
+
+    run(check)
+
+
+async def _fails(waiting: Awaitable[object], error: type[BaseException]) -> None:
+    with pytest.raises(error):
+        await waiting
+
+
+def test_work_whose_time_has_run_out_is_dropped_and_not_computed(served: Served) -> None:
+    async def check() -> None:
+        sums(served).gate.clear()
+        async with batcher() as engine:
+            first = asyncio.ensure_future(engine.submit(served, ["good"], deadline=soon()))
+            await until(lambda: engine.depth == 1)
+            await asyncio.sleep(0.02)
+            late = engine.submit(served, ["never computed"], deadline=soon(0.05))
+            await _fails(late, DeadlineError)
+            sums(served).gate.set()
+            await first
+            await _fails(engine.submit(served, ["too late"], deadline=soon(-1)), DeadlineError)
+            await until(lambda: engine.depth == 0)
+        assert len(sums(served).batches) == 1
+
+    run(check)
+
+
+def test_cancelled_requests_are_dropped(served: Served) -> None:
+    async def check() -> None:
+        sums(served).gate.clear()
+        async with batcher() as engine:
+            first = asyncio.ensure_future(engine.submit(served, ["good"], deadline=soon()))
+            await asyncio.sleep(0.02)
+            gone = asyncio.ensure_future(engine.submit(served, ["nobody waits"] * 3, deadline=soon()))
+            await until(lambda: engine.depth == 4)
+            gone.cancel()
+            await _fails(gone, asyncio.CancelledError)
+            sums(served).gate.set()
+            await first
+            await until(lambda: engine.depth == 0)
+        assert sum(map(len, sums(served).batches)) == 1
+
+    run(check)
+
+
+def test_a_full_queue_refuses_and_says_when_to_come_back(tmp_path: Path) -> None:
+    folder = made.tokenizer_folder(tmp_path)
+    served, other = made.served(folder), made.served(folder, "other")
+
+    async def check() -> None:
+        sums(served).gate.clear()
+        async with batcher(queue_tokens=100) as engine:
+            waiting: list[asyncio.Future[list[Prediction]]] = []
+            while not waiting or not waiting[-1].done():
+                waiting.append(asyncio.ensure_future(engine.submit(served, ["a fine film"], deadline=soon())))
+                await asyncio.sleep(0)
+            with pytest.raises(OverloadedError) as found:
+                await waiting.pop()
+            assert 0 < found.value.retry_after_s <= 30
+            assert 5 <= len(waiting) <= 20
+            # Another project still has its part of the queue.
+            fair = asyncio.ensure_future(engine.submit(other, ["a fine film"], deadline=soon()))
+            await asyncio.sleep(0.02)
+            sums(served).gate.set()
+            assert all(len(answers) == 1 for answers in await asyncio.gather(*waiting, fair))
+            assert len(await engine.submit(served, ["a film"] * 50, deadline=soon())) == 50, "alone it may be any size"
+
+    run(check)
+
+
+def test_closing_finishes_what_was_accepted_and_takes_nothing_more(served: Served) -> None:
+    sums(served).seconds = 0.005
+
+    async def check() -> None:
+        engine = Batcher(tokens_per_batch=8)
+        waiting = [asyncio.ensure_future(engine.submit(served, ["a fine film"], deadline=soon())) for _ in range(30)]
+        await until(lambda: engine.depth > 0)
+        await engine.close()
+        assert all(len(answers) == 1 for answers in await asyncio.gather(*waiting))
+        await _fails(engine.submit(served, ["good"], deadline=soon()), OverloadedError)
+        await engine.close()
+
+    run(check)
+
+
+def test_both_releases_of_a_switch_are_answered_each_by_its_own(tmp_path: Path) -> None:
+    folder = made.tokenizer_folder(tmp_path)
+    old, new = made.served(folder, generation=1), made.served(folder, generation=2, labels=("gerade", "ungerade"))
+
+    async def check() -> None:
+        for one in (old, new):
+            sums(one).gate.clear()
+        async with batcher() as engine:
+            waiting = [
+                asyncio.ensure_future(engine.submit(old if n % 2 else new, ["a film"], deadline=soon()))
+                for n in range(20)
+            ]
+            await until(lambda: engine.depth == 20)
+            for one in (old, new):
+                sums(one).gate.set()
+            for n, answers in enumerate(await asyncio.gather(*waiting)):
+                assert answers[0].label in (old if n % 2 else new).labels
+
+    run(check)
+
+
+def test_batches_are_told_to_the_observer_and_its_faults_cost_nothing(served: Served) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def observe(rows: int, tokens: int, seconds: float) -> None:
+        assert seconds >= 0
+        seen.append((rows, tokens))
+        raise RuntimeError("the metrics are broken")
+
+    async def check() -> None:
+        async with batcher(observe=observe) as engine:
+            await engine.submit(served, ["good", "bad"], deadline=soon())
+            assert await engine.submit(served, [], deadline=soon()) == []
+
+    run(check)
+    assert seen == [(2, 6)]

@@ -1,0 +1,120 @@
+"""Every architecture that a bundle may have becomes an engine that answers as the model does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import torch
+import transformers
+from onnx import numpy_helper
+from tests.models import tiny
+
+from evertune import files
+from evertune.models import bundle
+from evertune.serving.engine import convert, export, quantise
+from evertune.serving.engine.report import EngineReport
+from evertune.serving.engine.served import MODEL, REPORT
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 128, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
+    "max_position_embeddings": 66, "num_labels": 2,
+}  # fmt: skip
+OTHERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "albert": (transformers.AlbertConfig, {"embedding_size": 16}),
+    "camembert": (transformers.CamembertConfig, {"pad_token_id": 1, "type_vocab_size": 1}),
+    "deberta-v2": (transformers.DebertaV2Config, {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]}),
+    "distilbert": (transformers.DistilBertConfig, {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 2}),
+    "electra": (transformers.ElectraConfig, {"embedding_size": 16}),
+    "modernbert": (transformers.ModernBertConfig, {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3,
+                                                   "cls_token_id": 2, "sep_token_id": 3}),
+    "mpnet": (transformers.MPNetConfig, {"pad_token_id": 1}),
+    "roberta": (transformers.RobertaConfig, {"pad_token_id": 1, "type_vocab_size": 1}),
+    "xlm-roberta": (transformers.XLMRobertaConfig, {"pad_token_id": 1, "type_vocab_size": 1}),
+}  # fmt: skip
+
+
+def network(kind: str) -> Any:
+    made, changes = OTHERS[kind]
+    torch.manual_seed(0)
+    model = transformers.AutoModelForSequenceClassification.from_config(made(**{**SIZES, **changes}))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def converted(folder: Path, model: Any, base: Path, checks: Path | None, loss: float = 1.0) -> EngineReport:
+    digest = bundle.write(folder / "bundle", model, base, tiny.LABELS, 32)
+    (folder / "engine").mkdir()
+    report = convert.convert(folder / "bundle", digest, checks, loss, folder / "engine")
+    assert files.read_json(folder / "engine" / REPORT)["kind"] == report.kind
+    assert (folder / "engine" / MODEL).exists() is (report.kind != "torch")
+    assert sorted(path.name for path in folder.iterdir()) == ["bundle", "engine"], "no scratch is left"
+    return report
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("kind", sorted(OTHERS))
+def test_each_architecture_gets_an_engine(kind: str, tmp_path: Path, base: Path, checks: Path) -> None:
+    report = converted(tmp_path, network(kind), base, checks)
+    assert report.kind in {"onnx-int8", "onnx-fp32"}, report
+    assert report.difference is not None
+    assert report.difference < 1e-4
+
+
+def test_without_check_rows_nothing_is_risked(tmp_path: Path, base: Path) -> None:
+    report = converted(tmp_path, tiny.classifier(), base, None)
+    assert (report.kind, report.rows, report.agreement) == ("onnx-fp32", 0, None)
+    assert "no check rows" in report.reason
+
+
+@pytest.mark.parametrize("part_only", [False, True])
+def test_8_bits_that_lose_too_much_are_not_taken(
+    tmp_path: Path, base: Path, checks: Path, monkeypatch: pytest.MonkeyPatch, part_only: bool
+) -> None:
+    write = quantise.write
+
+    def spoilt(exact: Path, to: Path, ranges: dict[str, quantise.Range], **options: bool) -> None:
+        write(exact, to, ranges, **options)
+        if part_only and options["feed_forward_only"]:
+            return
+        model = onnx.load(to)
+        for tensor in model.graph.initializer:
+            if tensor.name.endswith("classifier.weight"):
+                tensor.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(tensor), tensor.name))
+        onnx.save(model, to)
+
+    monkeypatch.setattr(quantise, "write", spoilt)
+    report = converted(tmp_path, tiny.classifier(), base, checks)
+    if part_only:
+        assert (report.kind, "8 bits in the feed-forward layers" in report.reason) == ("onnx-int8", True)
+        return
+    assert report.kind == "onnx-fp32"
+    assert "keep their label" in report.reason
+    assert report.agreement is not None
+    assert report.agreement < 0.99
+
+
+def test_what_does_not_export_runs_in_torch(
+    tmp_path: Path, base: Path, checks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(export, "to_onnx", unsupported)
+    report = converted(tmp_path, tiny.classifier(), base, checks)
+    assert report.kind == "torch"
+    assert "does not export" in report.reason
+
+
+def test_a_graph_that_answers_otherwise_is_not_taken(
+    tmp_path: Path, base: Path, checks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_onnx = export.to_onnx
+    monkeypatch.setattr(export, "to_onnx", lambda _, to: to_onnx(tiny.classifier(seed=1), to))
+    report = converted(tmp_path, tiny.classifier(), base, checks)
+    assert report.kind == "torch"
+    assert "differ" in report.reason

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from tests.models import tiny
+
+from evertune.serving.engine import quantise
+from evertune.serving.engine.served import MODEL, in_batches
+from evertune.serving.engine.session import OnnxModel
+
+
+@pytest.fixture(scope="module")
+def int8(fp32_engine: Path, tmp_path_factory: pytest.TempPathFactory) -> OnnxModel:
+    to = tmp_path_factory.mktemp("int8") / MODEL
+    ranges = quantise.calibrate(fp32_engine / MODEL, tiny.rows(60, seed=1), 0)
+    quantise.write(fp32_engine / MODEL, to, ranges)
+    kinds = [node.op_type for node in onnx.load(to).graph.node]
+    assert kinds.count("QAttention") == 2
+    assert kinds.count("MatMulIntegerToFloat") == 6
+    assert not {"DynamicQuantizeLinear", "MatMul", "Attention"} & set(kinds)
+    assert to.stat().st_size < (fp32_engine / MODEL).stat().st_size
+    return OnnxModel(to, 0)
+
+
+def test_8_bits_answer_nearly_as_32(fp32_engine: Path, int8: OnnxModel) -> None:
+    rows = tiny.rows(100, seed=2)
+    exact, fast = in_batches(OnnxModel(fp32_engine / MODEL, 0), rows, 256), in_batches(int8, rows, 256)
+    assert (exact[0].argmax(1) == fast[0].argmax(1)).mean() >= 0.97
+    for one, other in zip(exact, fast, strict=True):
+        assert np.square(one - other).mean() < 0.01 * np.square(one).mean()
+
+
+def test_no_text_changes_another_ones_answer(int8: OnnxModel) -> None:
+    rows = tiny.rows(50, longest=40, seed=3)
+    alone = np.concatenate([int8.run([row])[0] for row in rows])
+    np.testing.assert_allclose(int8.run(rows)[0], alone, atol=1e-5)
+    np.testing.assert_allclose(int8.run(rows[::-1])[0][::-1], alone, atol=1e-5)
+
+
+def test_a_large_channel_does_not_make_the_others_coarse() -> None:
+    chance = np.random.default_rng(0)
+    sample = chance.normal(size=(400, 64)).astype(np.float32)
+    sample[:, 7] *= 200
+    weights = chance.normal(size=(64, 16)).astype(np.float32)
+    weights[7] /= 200  # as training leaves them: what is large is weighed down
+    made = quantise._quantised(weights, quantise.Range(sample.min(0), sample.max(0), sample))
+    assert made.error < 1e-3
+    step = np.abs(sample).max() / 127
+    plain = np.rint(sample / step) * step @ weights
+    assert np.square(plain - sample @ weights).mean() / np.square(sample @ weights).mean() > 20 * made.error
+
+
+def test_channels_that_are_always_zero_do_no_harm() -> None:
+    nothing = np.zeros((10, 4), np.float32)
+    made = quantise._quantised(nothing[:4], quantise.Range(nothing[0], nothing[0], nothing))
+    assert np.isfinite(made.smooth).all()
+    assert np.isfinite(made.scales).all()
+    assert made.error == 0

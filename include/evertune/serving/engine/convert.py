@@ -33,6 +33,8 @@ EXACT_ROWS = 64
 """Rows on which torch and ONNX are compared: a wrong graph is wrong everywhere."""
 CALIBRATION_ROWS = 256
 """Check rows on which the ranges of activations are measured, at most; the comparison is on all."""
+LEFT_OUT = (0, 2, 4, 8)
+"""Products that stay in 32 bits, those that 8 bits harm most: as few as will do."""
 BATCH_TOKENS = 256
 """Batches of the comparison, as the batcher makes them."""
 ALONE_ROWS = 128
@@ -102,15 +104,17 @@ def _choose(task: _Task) -> EngineReport:
 
 
 def _try_int8(task: _Task, truth: compare.Labels, known: dict[str, Any]) -> EngineReport:
-    """8 bits everywhere, else in the feed-forward layers, else 32 bits: the fastest that is good enough."""
+    """8 bits everywhere, else in all but a few products, else 32 bits: the fastest that is good enough."""
     ids, filler = task.rows.ids, served.filler(task.folder)
     tried: list[str] = []
     facts: dict[str, Any] = known
     try:
         ranges = quantise.calibrate(task.exact, ids[:: 1 + len(ids) // CALIBRATION_ROWS], filler)
         exact = in_batches(task.open(task.exact), ids, BATCH_TOKENS)[0].argmax(1)
-        for where, part in (("all layers", False), ("the feed-forward layers", True)):
-            quantise.write(task.exact, task.fast, ranges, feed_forward_only=part)
+        planned = quantise.plan(task.exact, ranges)
+        for left_out in LEFT_OUT:
+            quantise.write(task.exact, task.fast, dict(list(planned.items())[left_out:]))
+            where = f"all {len(planned)} matrix products" + (f" but {left_out}" if left_out else "")
             found, neighbours = _measure(task, exact, truth)
             facts = known | found._asdict() | {"rows": len(ids), "neighbours": neighbours}
             if (why_not := found.fault(task.allowed_loss)) is None:

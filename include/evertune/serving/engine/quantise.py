@@ -53,13 +53,8 @@ class _Site(NamedTuple):
     weights: Array
     """``[channels, outputs]``."""
 
-    @property
-    def is_feed_forward(self) -> bool:
-        """Whether it makes a row wider or narrower; projections of attention do not, or are fused into one node."""
-        return bool(self.node.op_type == "MatMul") and self.weights.shape[0] != self.weights.shape[1]
 
-
-class _Quantised(NamedTuple):
+class Quantised(NamedTuple):
     """A product in 8 bits: ``x * smooth`` is quantised by ``scale`` and ``zero``, the weights by a scale an output."""
 
     smooth: Array
@@ -68,7 +63,8 @@ class _Quantised(NamedTuple):
     weights: NDArray[np.int8]
     scales: Array
     error: float
-    """Mean square of what the product is off, relative to its own: measured on the sample."""
+    """Mean square of what each output is off, relative to its own, over the outputs: measured on the sample. Of each
+    by itself, because a few outputs are so large that they would hide what becomes of all others."""
 
 
 def calibrate(exact: Path, rows: Sequence[Sequence[int]], filler: int) -> dict[str, Range]:
@@ -102,19 +98,22 @@ def _wider(before: Range | None, flat: Array, sample: Array) -> Range:
     return Range(low, high, np.concatenate([before.sample, sample])[:SAMPLED])
 
 
-def write(exact: Path, to: Path, ranges: dict[str, Range], *, feed_forward_only: bool = False) -> None:
-    """Write the graph with its products in 8 bits, or with those only that make a row wider or narrower.
-
-    Those are the feed-forward layers: two thirds of the work, and half of what 8 bits get wrong. Raises
-    :class:`ValueError` where the graph has no such product.
-    """
+def plan(exact: Path, ranges: dict[str, Range]) -> dict[str, Quantised]:
+    """Each product's node and what it becomes in 8 bits; those that 8 bits harm most come first."""
     import onnx
 
-    model = onnx.load(str(exact))
-    chosen = [site for site in _sites(model) if site.is_feed_forward or not feed_forward_only]
-    made = {site.node.name: (site, _quantised(site.weights, ranges[site.input])) for site in chosen}
-    if not made:
+    made = {site.node.name: _quantised(site.weights, ranges[site.input]) for site in _sites(onnx.load(str(exact)))}
+    return dict(sorted(made.items(), key=lambda item: -item[1].error))
+
+
+def write(exact: Path, to: Path, planned: dict[str, Quantised]) -> None:
+    """Write the graph with these products in 8 bits. Raises :class:`ValueError` where there are none."""
+    import onnx
+
+    if not planned:
         raise ValueError("the graph has no products with constant weights")
+    model = onnx.load(str(exact))
+    made = {site.node.name: (site, planned[site.node.name]) for site in _sites(model) if site.node.name in planned}
     graph = model.graph
     nodes: list[NodeProto] = []
     for node in graph.node:
@@ -145,13 +144,13 @@ def _sites(model: ModelProto) -> list[_Site]:
     return found
 
 
-def _quantised(weights: Array, known: Range) -> _Quantised:
+def _quantised(weights: Array, known: Range) -> Quantised:
     """The product in 8 bits by the smoothing that errs least on the sample."""
     wanted = known.sample @ weights
     return min((_smoothed(weights, known, strength, wanted) for strength in STRENGTHS), key=lambda one: one.error)
 
 
-def _smoothed(weights: Array, known: Range, strength: float, wanted: Array) -> _Quantised:
+def _smoothed(weights: Array, known: Range, strength: float, wanted: Array) -> Quantised:
     moved = np.maximum(known.size, 1e-5) ** strength / np.maximum(np.abs(weights).max(1), 1e-5) ** (1 - strength)
     smooth = (np.exp(np.log(moved).mean()) / moved).astype(np.float32)
     low, high = min(0.0, float((known.low * smooth).min())), max(0.0, float((known.high * smooth).max()))
@@ -162,11 +161,12 @@ def _smoothed(weights: Array, known: Range, strength: float, wanted: Array) -> _
     whole = np.clip(np.rint(smoothed / scales), -127, 127).astype(np.int8)
     steps = np.clip(np.rint(known.sample * smooth / scale) + zero, 0, 255) - np.float32(zero)
     found = (steps.astype(np.float32) @ whole.astype(np.float32)) * (scale * scales)
-    error = float(np.square(found - wanted).mean() / max(float(np.square(wanted).mean()), 1e-12))
-    return _Quantised(smooth, scale, zero, whole, scales, error)
+    off = np.square(found - wanted).mean(0) / (np.square(wanted).mean(0) + 1e-12)
+    error = float(off.mean())
+    return Quantised(smooth, scale, zero, whole, scales, error)
 
 
-def _replaced(graph: GraphProto, site: _Site, made: _Quantised) -> list[NodeProto]:
+def _replaced(graph: GraphProto, site: _Site, made: Quantised) -> list[NodeProto]:
     from onnx import helper
 
     node, name = site.node, site.node.name

@@ -38,7 +38,9 @@ class Server:
 @contextlib.contextmanager
 def running(server: Server, port: int) -> Iterator[psutil.Process]:
     """The server, answering, until the block ends; its process group is ended then."""
-    environment = {**os.environ, **server.environment, "PEER_PORT": str(port)}
+    # MLflow finds its own web server by PATH.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = {**os.environ, "PATH": path, **server.environment, "PEER_PORT": str(port)}
     command = [part.replace("{port}", str(port)) for part in server.command]
     log = Path(f"/tmp/evertune-benchmark-{os.getpid()}-{port}.log")  # noqa: S108 - of a benchmark, told when it fails
     with log.open("wb") as sink:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -95,6 +96,8 @@ def serve(settings: Settings, options: Options) -> None:
 
     from evertune.serving.http.server import Server
 
+    # The engine's thread comes back from computing while the event loop is busy: it must not wait long for its turn.
+    sys.setswitchinterval(0.0005)
     with service(settings, options) as made:
         config = uvicorn.Config(
             app(made),

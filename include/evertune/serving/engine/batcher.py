@@ -38,7 +38,7 @@ class Batcher:
     def __init__(
         self,
         *,
-        tokens_per_batch: int = 256,
+        tokens_per_batch: int = 384,
         queue_tokens: int = 65_536,
         clock: Callable[[], float] = time.monotonic,
         observe: Callable[[int, int, float], None] | None = None,

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from evertune.serving.engine import plain
 from evertune.serving.engine.session import INPUTS, OUTPUTS
 
 OPSET = 17
@@ -71,3 +72,4 @@ def _fuse(raw: Path, to: Path, config: Any) -> None:
     )
     fused.save_model_to_file(str(to))
     raw.unlink()
+    plain.write_out_layer_norms(to)

@@ -29,11 +29,11 @@ from evertune.ledger import engine as engines
 from evertune.ledger import keys, releases
 from evertune.loop.followed import served_here
 from evertune.models import classifier
+from evertune.models.classifier import macro_f1
 from evertune.releases import mlflow
 from evertune.serving.shelf import BUNDLE, CHECKS, ENGINE, Shelf
 from evertune.settings import Settings
 from evertune.settings import load as load_settings
-from evertune.tuning.validation import macro_f1
 
 AT = 16
 """Clients at which the targets are set."""
@@ -163,7 +163,7 @@ def same_answers(server: Server, model: Model) -> bool:
     ours = np.array([fp32.labels.index(label) for label in labels])
     truth, classes = np.array(model.truth), len(fp32.labels)
     agreement = float((ours == theirs).mean())
-    loss = macro_f1(theirs, truth, classes) - macro_f1(ours, truth, classes)
+    loss = macro_f1(truth, theirs, classes) - macro_f1(truth, ours, classes)
     good = agreement >= SAME_LABELS and loss <= F1_LOSS
     print(f"the same label as fp32 torch on {agreement:.2%} of {len(truth):,} test rows, macro F1 {loss * 100:+.2f} "
           f"points lower; at least 99%, at most 0.3: {'reached' if good else 'MISSED'}")  # fmt: skip

@@ -114,7 +114,7 @@ def _ask(here: Embedded, generation: int) -> None:
         found = client.predict(PROJECT, EXAMPLES)
     table = Table(title=f"POST {here.serving_url}/v1/projects/{PROJECT}/predict, generation {found.release.generation}")
     for name in ("text", "label", "probability", "prediction id"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")  # an id that is cut off is of no use
     for text, one in zip(EXAMPLES, found.predictions, strict=True):
         table.add_row(text, one.label, f"{one.scores[one.label]:.3f}", one.id)
     people.print(table)

@@ -5,6 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
 from tests.models import tiny
 
 from evertune import files
@@ -85,3 +88,11 @@ def test_reading_transformers_quietly_gives_its_voice_back() -> None:
     with classifier.quiet():
         assert logging.get_verbosity() == logging.ERROR
     assert logging.get_verbosity() == before
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=50))
+def test_macro_f1_is_that_of_scikit_learn(rows: list[tuple[int, int]]) -> None:
+    truth, answered = (np.array(column) for column in zip(*rows, strict=True))
+    wanted = f1_score(truth, answered, average="macro", zero_division=0.0)
+    assert classifier.macro_f1(truth, answered, 4) == pytest.approx(wanted)
+    assert classifier.macro_f1(truth, truth, 9) == 1.0  # classes that nobody names do not count

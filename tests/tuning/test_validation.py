@@ -5,22 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import f1_score
 from tests.models import tiny
 
 from evertune.tuning import batches, validation
-
-
-def test_macro_f1_is_scikit_learns() -> None:
-    chance = np.random.default_rng(0)
-    for classes in (2, 5):
-        truth, answers = chance.integers(0, classes, 100), chance.integers(0, classes, 100)
-        expected = f1_score(truth, answers, average="macro")
-        assert validation.macro_f1(answers, truth, classes) == pytest.approx(expected)
-
-
-def test_a_class_that_nobody_names_does_not_count() -> None:
-    assert validation.macro_f1(np.array([0, 1]), np.array([0, 1]), 7) == 1.0
 
 
 def test_all_rows_are_measured_in_their_order(dataset: Path) -> None:

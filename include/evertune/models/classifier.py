@@ -74,6 +74,14 @@ def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
 
+def macro_f1(truth: NDArray[np.integer], answers: NDArray[np.integer], classes: int) -> float:
+    """Mean of the classes' F1; a class that neither occurs nor is answered does not count."""
+    counts = np.bincount(truth * classes + answers, minlength=classes * classes).reshape(classes, classes)
+    both = counts.sum(0) + counts.sum(1)
+    there = both > 0
+    return float((2 * counts.diagonal()[there] / both[there]).mean()) if there.any() else 0.0
+
+
 def load(folder: Path, digest: str | None = None) -> Classifier:
     """The bundle's classifier, after :func:`bundle.check`. On a machine with CUDA it answers from there."""
     import torch

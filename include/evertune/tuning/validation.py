@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from evertune.models import forward
-from evertune.models.classifier import softmax
+from evertune.models.classifier import macro_f1, softmax
 from evertune.tuning.batches import Rows
 
 
@@ -31,16 +31,8 @@ def measure(model: Any, rows: Rows, classes: int, tokens_per_batch: int, precisi
     model.train()
     right = softmax(found).astype(np.float64)[np.arange(len(rows)), rows.truth]
     return Quality(
-        found, float(-np.log(np.maximum(right, 1e-12)).mean()), macro_f1(found.argmax(1), rows.truth, classes)
+        found, float(-np.log(np.maximum(right, 1e-12)).mean()), macro_f1(rows.truth, found.argmax(1), classes)
     )
-
-
-def macro_f1(answers: NDArray[np.integer], truth: NDArray[np.integer], classes: int) -> float:
-    """Mean of the classes' F1; a class that neither occurs nor is answered does not count."""
-    counts = np.bincount(truth * classes + answers, minlength=classes * classes).reshape(classes, classes)
-    both = counts.sum(0) + counts.sum(1)
-    there = both > 0
-    return float((2 * counts.diagonal()[there] / both[there]).mean())
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:

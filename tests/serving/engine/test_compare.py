@@ -1,21 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from sklearn.metrics import f1_score
 
 from evertune.serving.engine import compare
-
-ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=50)
-
-
-@given(ROWS)
-def test_macro_f1_is_that_of_scikit_learn(rows: list[tuple[int, int]]) -> None:
-    truth, answered = (np.array(column) for column in zip(*rows, strict=True))
-    wanted = f1_score(truth, answered, average="macro", zero_division=0.0)
-    assert compare.macro_f1(truth, answered, 4) == pytest.approx(wanted)
 
 
 def test_the_worse_way_of_answering_counts() -> None:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from evertune.models.classifier import macro_f1
+
 LEAST_AGREEMENT = 0.99
 """Share of rows that must keep their label in 8 bits."""
 
@@ -41,14 +43,3 @@ def compare(truth: Labels, exact: Labels, ways: list[Labels], classes: int) -> C
         f1_fp32=macro_f1(truth, exact, classes),
         f1_int8=min(macro_f1(truth, way, classes) for way in ways),
     )
-
-
-def macro_f1(truth: Labels, answered: Labels, classes: int) -> float:
-    """Unweighted mean of the classes' F1; a class that is neither true nor answered anywhere is left out."""
-    found = []
-    for one in range(classes):
-        both = int(((truth == one) & (answered == one)).sum())
-        either = int((truth == one).sum()) + int((answered == one).sum())
-        if either:
-            found.append(2 * both / either)
-    return float(np.mean(found)) if found else 0.0

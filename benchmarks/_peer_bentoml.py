@@ -20,7 +20,7 @@ class Classify:
         self.model = PeerModel()
 
     @bentoml.api(  # type: ignore[untyped-decorator]
-        batchable=BATCH > 1, max_batch_size=BATCH, max_latency_ms=int(os.environ.get("PEER_WAIT_MS", "100"))
+        batchable=BATCH > 1, max_batch_size=max(2, BATCH), max_latency_ms=int(os.environ.get("PEER_WAIT_MS", "100"))
     )
     def predict(self, texts: list[str]) -> list[dict[str, Any]]:
         """The answers in the order of the texts."""

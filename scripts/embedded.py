@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -193,10 +194,25 @@ def _offspring(embedded: Embedded) -> list[psutil.Process]:
     """
     found = []
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == str(embedded.settings.home):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):
+            if process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if process.environ().get(MARK) == str(embedded.settings.home) or _in_session(embedded, process):
                 found.append(process)
     return found
+
+
+def _in_session(embedded: Embedded, process: psutil.Process) -> bool:
+    """Whether the process is in the session of one that was started here.
+
+    Airflow's workers write their title over their environment, and with it over the mark. A session's number is given
+    to nobody else while it has a member, so it is ours unless its leader is somebody else by now.
+    """
+    session = os.getsid(process.pid)
+    for record in _records(embedded).values():
+        if int(record["pid"]) == session and process.create_time() >= record["created"] - 0.01:
+            return _alive(record) is not None or not psutil.pid_exists(session)
+    return False
 
 
 def _end(processes: list[psutil.Process]) -> None:

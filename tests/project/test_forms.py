@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
-from evertune.project import forms
+from evertune.project import delivery_forms, forms
 from evertune.project.scripts import SCRIPTS
 
 REFUSED = {
@@ -28,6 +28,12 @@ REFUSED = {
         "wheel://a==1/", "hf://", "hf://a/b/c", "hf://a/b?x=1", "hf://a/b?revision=", "~other/x.csv",
     ],
     forms.base_uri: ["hf://a/b?config=x", "http://x/y"],
+    delivery_forms.day_time: ["24:00", "7:00", "07:60", "07:00:00", "", "seven"],
+    delivery_forms.secret_name: ["hunter2", "${secret:}", "${secret:a}", "${SECRET:A}", "x${secret:A}"],
+    delivery_forms.webhook_url: [
+        "", "http://example.org/", "ftp://example.org", "https://", "https://a:b@example.org", "https://e xample.org/",
+        "https://[::1", "https://example.org:port/", "//example.org", "http://127.0.0.1.example.org/",
+    ],
 }  # fmt: skip
 TAKEN = {
     forms.pattern: ["a|b", r"\d{3}"],
@@ -41,6 +47,9 @@ TAKEN = {
     forms.source_uri: ["wheel://a==1.0/x/y.csv", "hf://owner/name?config=en&split=train&revision=abc",
         "hf://imdb", "a.csv", "~/x"],
     forms.base_uri: ["hf://owner/name?revision=abc", "wheel://a==1/model", "../model"],
+    delivery_forms.day_time: ["00:00", "23:59", "06:30"],
+    delivery_forms.secret_name: ["${secret:A}", "${secret:HOOK_2}"],
+    delivery_forms.webhook_url: ["https://example.org/hook?x=1", "http://127.0.0.1:9000/hook", "http://[::1]/h"],
 }  # fmt: skip
 
 

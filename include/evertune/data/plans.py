@@ -49,13 +49,16 @@ def plan(step: Step, project: Project, pins: Pins, settings: Settings) -> dict[s
     return {"step": step.value, "recipe": pins.recipes.get(step.value, RECIPES[step.value]), **parts[step]}
 
 
+_CHANGES_NO_MODEL = {"description", "owner", "schedule", "serving", "monitoring", "notifications"}
+
+
 def plan_hash(project: Project, pins: Pins) -> str:
     """Hash of all that a run's outcome hangs on: same hash, same champion, then it is the same run.
 
-    Whose project it is, its description, its schedule and how it is served change nothing, nor does the place of a
-    local file whose bytes are pinned.
+    Whose project it is, its description, its schedule, how it is served and watched and who is told change nothing, nor
+    does the place of a local file whose bytes are pinned.
     """
-    resolved = project.model_dump(mode="json", exclude={"description", "owner", "schedule", "serving"})
+    resolved = project.model_dump(mode="json", exclude=_CHANGES_NO_MODEL)
     resolved["data"]["sources"] = [_source(source, pins) for source in project.data.sources]
     resolved["base"] = pins.base
     recipes = dict(pins.recipes)

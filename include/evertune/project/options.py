@@ -26,6 +26,17 @@ from evertune.project.model_options import (
     Schedule,
     Tuning,
 )
+from evertune.project.monitoring_options import (
+    Monitoring,
+    Notice,
+    Notifications,
+    Policy,
+    QuietHours,
+    Retraining,
+    Signals,
+    Webhook,
+    WindowOptions,
+)
 from evertune.project.row_options import Expectation, Preparation, Split, Validation
 from evertune.project.serving_options import Int8, LogUnavailable, Serving
 from evertune.project.source_options import Format, Quoting, Source
@@ -51,19 +62,28 @@ __all__ = [
     "Lora",
     "Method",
     "Metric",
+    "Monitoring",
+    "Notice",
+    "Notifications",
     "Options",
+    "Policy",
     "Precision",
     "Preparation",
     "Project",
+    "QuietHours",
     "Quoting",
     "Redaction",
+    "Retraining",
     "Schedule",
     "Serving",
     "Share",
+    "Signals",
     "Source",
     "Split",
     "Tuning",
     "Validation",
+    "Webhook",
+    "WindowOptions",
 ]
 
 SCHEMA_VERSION = 1
@@ -102,6 +122,12 @@ class Project(Options):
     """When the project is retrained by the clock."""
     serving: Serving = Serving()
     """How the server answers."""
+    monitoring: Monitoring = Monitoring()
+    """How its traffic is watched."""
+    retraining: Retraining = Retraining()
+    """What is learned from labelled traffic."""
+    notifications: Notifications = Notifications()
+    """Who hears of it."""
 
     def with_method(self, method: Method) -> Project:
         """The same project tuned by another method: what a run's own choice makes of the file's."""

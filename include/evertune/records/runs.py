@@ -1,43 +1,13 @@
-"""The records that travel between steps, processes and the ledger.
-
-Everything here is small, frozen and JSON-serialisable: between steps travel an address and a content hash, never
-rows. ``record.model_dump(mode="json")`` and ``Record.model_validate`` are the one way in which a record is stored,
-printed and read back; a field that a newer version added is dropped on reading.
-"""
+"""The records of a run, from the request to the release."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-JsonObject = dict[str, Any]
-"""A JSON object as read: its values are JSON values."""
-
-
-class EvertuneError(Exception):
-    """A fault whose message tells a person what is wrong, where, and what to do next.
-
-    ``exit_code`` is the status with which the command line ends.
-    """
-
-    exit_code = 1
-
-
-class UnfitError(EvertuneError):
-    """The project file, its data or its base model cannot be used as it is. Trying again will not help."""
-
-    exit_code = 2
-
-
-class StaleError(EvertuneError):
-    """Another owner has the run, or the champion has changed since it was judged: the write is refused."""
-
-
-class UnreachableError(EvertuneError):
-    """A service (database, MLflow, DVC remote, package index) did not answer. Trying again may help."""
+from evertune.records.core import Record
 
 
 class Cause(StrEnum):
@@ -76,12 +46,6 @@ class Step(StrEnum):
     TUNE = "tune"
     JUDGE = "judge"
     PROMOTE = "promote"
-
-
-class Record(BaseModel):
-    """Base of all records."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Trigger(Record):

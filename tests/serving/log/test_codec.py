@@ -4,13 +4,14 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.serving.log.made import answer, feedback, same
 
 from evertune.serving.log import Answer, Feedback, LogError
-from evertune.serving.log.codec import ANSWER, FEEDBACK, decode, encode
+from evertune.serving.log.codec import _FORM, ANSWER, FEEDBACK, decode, encode
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -81,3 +82,26 @@ def test_a_field_of_a_later_version_is_dropped() -> None:
     found = decode(payload).record
     assert isinstance(found, Answer)
     assert found.digest is None
+
+
+def test_records_of_the_version_before_have_the_defaults_of_what_they_lack() -> None:
+    old = {"group", "origin", "annotator", "probability", "label"}
+    for record in (answer(), feedback("id")):
+        payload = encode(record, 1, 2)
+        kind, second, random, length = _FORM.unpack_from(payload)
+        fields = orjson.loads(payload[_FORM.size : _FORM.size + length])
+        json = orjson.dumps({name: value for name, value in fields.items() if name not in old})
+        found = decode(_FORM.pack(kind, second, random, len(json)) + json + payload[_FORM.size + length :]).record
+        assert found._asdict().keys() & old
+        if isinstance(found, Answer) and isinstance(record, Answer):
+            assert same(found, record)
+        else:
+            assert found == record
+
+
+def test_what_labels_have_beside_their_name_comes_back() -> None:
+    given_ = feedback("id", origin="expert", annotator="a" * 16, probability=0.125, label="b")
+    assert decode(encode(given_, 1, 2)).record == given_
+    grouped = decode(encode(answer(group="g" * 64), 1, 2)).record
+    assert isinstance(grouped, Answer)
+    assert grouped.group == "g" * 64

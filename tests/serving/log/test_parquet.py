@@ -110,3 +110,17 @@ def test_what_a_killed_write_left_aside_is_in_nobodys_way(path: Path) -> None:
     path.with_name(f".{path.name}.part").write_bytes(b"half a fi")
     parquet.write(path, parquet.ANSWERS, ROWS)
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_files_of_the_version_before_are_read(path: Path) -> None:
+    new = {"group", "origin", "annotator", "probability"}
+    said = StoredFeedback("an id", 7, 80, feedback("another", truth=None))
+    parquet.write(path, parquet.ANSWERS, ROWS)
+    parquet.write(path.with_name("one"), parquet.FEEDBACK, [said])
+    for one in (path, path.with_name("one")):
+        table = pq.read_table(one, partitioning=None)
+        pq.write_table(table.drop_columns([name for name in table.column_names if name in new]), one)
+    assert parquet.feedback_of(pq.read_table(path.with_name("one"), partitioning=None).to_pylist()[0]) == said
+    found = parquet.find(path, PLACES[1], ROWS[1].id)
+    assert found is not None
+    assert same(found.answer, ROWS[1].answer)

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 
 from evertune.serving.log.frames import MOST
-from evertune.serving.log.records import Answer, Feedback, LogError
+from evertune.serving.log.records import Answer, Feedback, LogError, fields_of
 
 ANSWER, FEEDBACK = 1, 2
 EMBEDDING = np.dtype("<f2")
@@ -72,7 +72,7 @@ def decode(payload: bytes) -> Logged:
     for name in _ANSWER_TIMES if kind == ANSWER else _FEEDBACK_TIMES:
         fields[name] = EPOCH + timedelta(microseconds=fields[name])
     if kind == FEEDBACK:
-        return Logged(second, random, Feedback(**{name: fields.get(name) for name in Feedback._fields}))
+        return Logged(second, random, Feedback(**fields_of(Feedback, fields)))
     blob = payload[_FORM.size + length :]
     fields["embedding"] = np.frombuffer(blob, EMBEDDING).copy() if blob else None
-    return Logged(second, random, Answer(**{name: fields.get(name) for name in Answer._fields}))
+    return Logged(second, random, Answer(**fields_of(Answer, fields)))

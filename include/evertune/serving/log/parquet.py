@@ -20,7 +20,7 @@ import orjson
 from evertune import files
 from evertune.serving.log.codec import EMBEDDING
 from evertune.serving.log.ids import Place, hex_of
-from evertune.serving.log.records import Answer, Feedback, StoredAnswer, StoredFeedback
+from evertune.serving.log.records import Answer, Feedback, StoredAnswer, StoredFeedback, fields_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,12 +42,13 @@ def schema(kind: str) -> pa.Schema:
         ("generation", pa.int64()), ("model_version", pa.int64()), ("digest", pa.string()), ("text", pa.string()),
         ("label", pa.string()), ("scores", pa.list_(pa.float64())), ("cut", pa.bool_()), ("tokens", pa.int64()),
         ("output", pa.string()), ("embedding", pa.binary()), ("key_id", pa.string()), ("received", moment),
-        ("answered", moment),
+        ("answered", moment), ("group", pa.string()),
     ]  # fmt: skip
     feedback = [
         ("prediction_id", pa.string()), ("generation", pa.int64()), ("predicted", pa.string()), ("truth", pa.string()),
         ("correction", pa.string()), ("thumbs", pa.string()), ("comment", pa.string()), ("key_id", pa.string()),
-        ("at", moment),
+        ("at", moment), ("origin", pa.string()), ("annotator", pa.string()), ("probability", pa.float64()),
+        ("label", pa.string()),
     ]  # fmt: skip
     return pa.schema(where + (answers if kind == ANSWERS else feedback))
 
@@ -127,16 +128,14 @@ def answer_of(row: dict[str, Any]) -> StoredAnswer:
     import numpy as np
 
     blob = row["embedding"]
-    fields = {name: row[name] for name in Answer._fields}
-    fields["output"] = orjson.loads(row["output"])
-    fields["embedding"] = None if blob is None else np.frombuffer(blob, EMBEDDING).copy()
-    return StoredAnswer(row["id"], row["segment"], row["offset"], Answer(**fields))
+    embedding = None if blob is None else np.frombuffer(blob, EMBEDDING).copy()
+    fields = {**row, "output": orjson.loads(row["output"]), "embedding": embedding}
+    return StoredAnswer(row["id"], row["segment"], row["offset"], Answer(**fields_of(Answer, fields)))
 
 
 def feedback_of(row: dict[str, Any]) -> StoredFeedback:
     """A row of the feedback's files as the record."""
-    fields = {name: row[name] for name in Feedback._fields}
-    return StoredFeedback(row["id"], row["segment"], row["offset"], Feedback(**fields))
+    return StoredFeedback(row["id"], row["segment"], row["offset"], Feedback(**fields_of(Feedback, row)))
 
 
 def embeddings(table: pa.Table) -> NDArray[np.float16]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -81,7 +81,7 @@ def feedback_of(traffic: Path, id_: str) -> list[StoredFeedback]:
     place = decode(id_)
     if place is None:
         return []
-    found = {row.id: row for row in _fresh_feedback(traffic) if row.feedback.prediction_id == id_}
+    found = {row.id: row for row in feedback_in_segments(traffic) if row.feedback.prediction_id == id_}
     for project in _projects(traffic):
         hour = hour_of(place.second)
         paths = _files(project, parquet.FEEDBACK, hour, hour)
@@ -110,7 +110,7 @@ def _age(row: StoredFeedback) -> tuple[int, int, int]:
     return (place.second if place else 0, row.segment, row.offset)
 
 
-def _fresh_feedback(traffic: Path) -> Iterator[StoredFeedback]:
+def feedback_in_segments(traffic: Path) -> Iterator[StoredFeedback]:
     """The feedback that has not been drained yet, of all servers."""
     for folder in folders(traffic):
         for path in segments(folder):
@@ -127,16 +127,32 @@ def _fresh_feedback(traffic: Path) -> Iterator[StoredFeedback]:
 
 def recent_feedback(traffic: Path, project: str, since: datetime) -> Iterator[StoredFeedback]:
     """The project's feedback given from ``since`` on, oldest first, each once."""
-    fresh = [row for row in _fresh_feedback(traffic) if row.feedback.project == project]
+    fresh = [row for row in feedback_in_segments(traffic) if row.feedback.project == project]
     seen = {row.id for row in fresh}
+    yield from (row for row in drained_feedback(traffic, project, since) if row.id not in seen)
+    yield from sorted((row for row in fresh if row.feedback.at >= since), key=_age)
+
+
+def drained_feedback(traffic: Path, project: str, since: datetime) -> Iterator[StoredFeedback]:
+    """What of it is in Parquet, oldest first. Look at :func:`feedback_in_segments` before."""
     # Feedback lies in the hours of answers; when it was given, the numbers of the segments tell.
     first = int((since - LONGEST).timestamp() * 100) << TAG_BITS
     paths = _files(traffic / PARQUET / project, parquet.FEEDBACK)
     recent = (path for path in paths if path.name >= hex_of(max(first, 0)))
     for _, some in groupby(recent, lambda path: path.name):
         rows = sorted(_read_feedback(list(some)), key=_age)
-        yield from (row for row in rows if row.id not in seen and row.feedback.at >= since)
-    yield from sorted((row for row in fresh if row.feedback.at >= since), key=_age)
+        yield from (row for row in rows if row.feedback.at >= since)
+
+
+def feedback_in_hours(traffic: Path, project: str, wanted: Collection[str]) -> Iterator[StoredFeedback]:
+    """The feedback in Parquet about the project's answers of these hours. Look at the segments before."""
+    paths = (path for path in _files(traffic / PARQUET / project, parquet.FEEDBACK) if _hour_of(path) in wanted)
+    for _, some in groupby(sorted(paths, key=_hour_of), _hour_of):
+        yield from _read_feedback(list(some))
+
+
+def _hour_of(path: Path) -> str:
+    return f"{path.parent.parent.name}/{path.parent.name}"
 
 
 def traffic(home: Path, project: str, since: datetime, until: datetime) -> dataset.Dataset:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from evertune.records import EvertuneError, JsonObject
 
@@ -34,6 +35,12 @@ class Answer(NamedTuple):
     key_id: str
     received: datetime
     answered: datetime
+    group: str | None = None
+    """Hash of the document, conversation or customer that the text is of; rows of one group stay together."""
+
+
+Origin = Literal["expert", "import", "correction"]
+"""Who gave a label: a person who was asked, a tool that was, or whoever got the answer. In the order of trust."""
 
 
 class Feedback(NamedTuple):
@@ -50,6 +57,13 @@ class Feedback(NamedTuple):
     """Redacted by the caller, like the text of an answer."""
     key_id: str
     at: datetime
+    origin: Origin = "correction"
+    annotator: str | None = None
+    """Who labelled, hashed; ``None`` where nobody but the key is known."""
+    probability: float | None = None
+    """Chance with which the answer was picked for labelling; ``None``: nobody picked it."""
+    label: str | None = None
+    """The class that it names, by the release that answered then; ``None``: none, or an older version kept it."""
 
 
 class StoredAnswer(NamedTuple):
@@ -68,3 +82,10 @@ class StoredFeedback(NamedTuple):
     segment: int
     offset: int
     feedback: Feedback
+
+
+def fields_of(kind: type[Answer | Feedback], found: Mapping[str, Any]) -> dict[str, Any]:
+    """The record's fields. What an older version did not keep gets its default, what a newer one adds is left out."""
+    defaults = kind._field_defaults
+    given = {name: found.get(name) for name in kind._fields}
+    return {name: defaults.get(name) if one is None else one for name, one in given.items()}

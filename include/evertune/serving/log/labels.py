@@ -1,0 +1,172 @@
+"""The labels that answers were given: one an answer, out of everything that was said of it.
+
+An expert's label goes before an imported one, that before a correction; within one origin the newest counts. Thumbs and
+comments are no labels. How an answer came to be labelled stays with it: one that was picked keeps its chance of that,
+whoever labelled it in the end.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import structlog
+
+from evertune.files import CorruptError
+from evertune.serving.log import codec, parquet, reading
+from evertune.serving.log.drain import stored
+from evertune.serving.log.frames import read
+from evertune.serving.log.ids import Place, decode, hex_of, hour_of
+from evertune.serving.log.nodes import SUFFIX, folders_of
+from evertune.serving.log.records import Answer, Feedback, Origin, StoredAnswer, StoredFeedback
+
+ORDER: tuple[Origin, ...] = ("expert", "import", "correction")
+"""Whose label goes before whose."""
+EVER = datetime(1970, 1, 2, tzinfo=UTC)
+log = structlog.get_logger(__name__)
+
+
+class Labelled(NamedTuple):
+    """An answer and what it should have been."""
+
+    prediction_id: str
+    answer: Answer
+    label: str
+    """A name, which need not be a label that any release knows."""
+    origin: Origin
+    probability: float | None
+    """Chance with which the answer was picked for labelling; ``None``: nobody picked it."""
+    at: datetime
+    """When this label was given."""
+
+
+def labelled(
+    traffic: Path, project: str, since: datetime | None, until: datetime, classes: Collection[str] = ()
+) -> list[Labelled]:
+    """The project's answers that were given a label from ``since`` to before ``until``, in the order of labelling.
+
+    Each with the label that counts of all that were given before ``until``, those before ``since`` too. ``until``
+    should lie some seconds back: a label is dated just before it is on the disk. ``classes``: which corrections are
+    labels where a version before this kept them; later ones say so themselves. An answer that is gone (retention,
+    damage) is left out.
+    """
+    found = list(stream(traffic, project, since, until, classes))
+    return sorted(found, key=lambda one: (one.at, one.prediction_id))
+
+
+def stream(
+    traffic: Path, project: str, since: datetime | None, until: datetime, classes: Collection[str] = ()
+) -> Iterator[Labelled]:
+    """The same in the order of segments, a segment's answers at a time."""
+    finals = _finals(traffic, project, since, until, classes)
+    missing = 0
+    for segment, places in sorted(_by_segment(finals).items()):
+        answers = _answers(traffic, project, segment, places)
+        missing += len(places) - len(answers)
+        for id_, answer in answers.items():
+            label, said, probability = finals[id_]
+            yield Labelled(id_, answer, label, said.origin, probability, said.at)
+    if missing:
+        log.warning("log.labelled_answers_gone", project=project, answers=missing)
+
+
+def label_of(said: Feedback, classes: Collection[str] = ()) -> str | None:
+    """The label that a feedback gives, if any: the truth, or a correction that names a class."""
+    if said.truth is not None:
+        return said.truth
+    return said.label or (said.correction if said.correction in classes else None)
+
+
+class _Final(NamedTuple):
+    label: str
+    said: Feedback
+    probability: float | None
+
+
+def final(said: list[StoredFeedback], classes: Collection[str] = ()) -> _Final | None:
+    """Which label counts of all that was said of one answer."""
+    labels = [one for one in said if label_of(one.feedback, classes) is not None]
+    if not labels:
+        return None
+    ranked = sorted(labels, key=_rank, reverse=True)
+    best = ranked[0].feedback
+    chances = (one.feedback.probability for one in ranked)
+    return _Final(str(label_of(best, classes)), best, next((chance for chance in chances if chance is not None), None))
+
+
+def _rank(one: StoredFeedback) -> tuple[int, datetime, int, int]:
+    return (-ORDER.index(one.feedback.origin), one.feedback.at, one.segment, one.offset)
+
+
+def _finals(
+    traffic: Path, project: str, since: datetime | None, until: datetime, classes: Collection[str]
+) -> dict[str, _Final]:
+    fresh = [row for row in reading.feedback_in_segments(traffic) if row.feedback.project == project]
+    since = EVER if since is None else since
+    labels = (
+        row.feedback
+        for row in _each(fresh, reading.drained_feedback(traffic, project, since))
+        if since <= row.feedback.at < until and label_of(row.feedback, classes) is not None
+    )
+    wanted = {one.prediction_id for one in labels}
+    said: dict[str, dict[str, StoredFeedback]] = defaultdict(dict)
+    hours = {hour_of(place.second) for id_ in wanted if (place := decode(id_)) is not None}
+    # All that was said of an answer lies with it, whenever it was said.
+    for row in _each(fresh, reading.feedback_in_hours(traffic, project, hours)):
+        if row.feedback.prediction_id in wanted and row.feedback.at < until:
+            said[row.feedback.prediction_id][row.id] = row
+    found = {id_: final(list(rows.values()), classes) for id_, rows in said.items()}
+    return {id_: one for id_, one in found.items() if one is not None}
+
+
+def _each(fresh: list[StoredFeedback], drained: Iterator[StoredFeedback]) -> Iterator[StoredFeedback]:
+    yield from fresh
+    yield from drained
+
+
+def _by_segment(ids: Collection[str]) -> dict[int, dict[str, Place]]:
+    found: dict[int, dict[str, Place]] = defaultdict(dict)
+    for id_ in ids:
+        if (place := decode(id_)) is not None:
+            found[place.segment][id_] = place
+    return found
+
+
+def _answers(traffic: Path, project: str, segment: int, places: dict[str, Place]) -> dict[str, Answer]:
+    """The project's answers of one segment. Looks into the segment first: what is drained meanwhile is in Parquet."""
+    found = {row.id: row.answer for row in _in_segment(traffic, segment, places) if row.answer.project == project}
+    for hour in {hour_of(place.second) for id_, place in places.items() if id_ not in found}:
+        path = traffic / reading.PARQUET / project / hour / parquet.name_of(segment, parquet.ANSWERS)
+        try:
+            found |= {row.id: row.answer for row in _in_file(path, places)}
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as fault:
+            log.warning("log.file_unread", path=str(path), reason=str(fault))
+    return found
+
+
+def _in_segment(traffic: Path, segment: int, wanted: Collection[str]) -> Iterator[StoredAnswer]:
+    for folder in folders_of(traffic, segment):
+        path = folder / f"{hex_of(segment)}{SUFFIX}"
+        try:
+            rows = [stored(segment, offset, codec.decode(payload)) for offset, payload in read(path).records]
+        except FileNotFoundError:
+            continue
+        except (CorruptError, OSError, ValueError, TypeError) as fault:
+            log.warning("log.segment_unread", path=str(path), reason=str(fault))
+            continue
+        yield from (row for row in rows if isinstance(row, StoredAnswer) and row.id in wanted)
+
+
+def _in_file(path: Path, wanted: Collection[str]) -> Iterator[StoredAnswer]:
+    import pyarrow.parquet as pq
+    from pyarrow import compute
+
+    ids: Any = list(wanted)
+    table = pq.read_table(path, filters=compute.field("id").isin(ids), partitioning=None)
+    for batch in table.to_batches(parquet.ROW_GROUP):
+        yield from map(parquet.answer_of, batch.to_pylist())

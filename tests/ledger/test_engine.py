@@ -26,7 +26,7 @@ from evertune.ledger.tables import Table
 from evertune.records import Cause, EvertuneError, Run, UnreachableError
 
 FORK = multiprocessing.get_context("fork")
-TABLES = {"triggers", "runs", "steps", "releases", "events", "keys", "segments", "servers", engines.VERSION_TABLE}
+TABLES = {*Table.metadata.tables, engines.VERSION_TABLE}
 
 
 def test_an_empty_database_gets_its_tables(empty: str) -> None:

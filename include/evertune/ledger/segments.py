@@ -1,4 +1,7 @@
-"""The segments of the traffic log that were drained: one row each, never one an answer."""
+"""The segments of the traffic log that were drained: one row each, never one an answer.
+
+With each goes one row a project into the queue of what is to be cut into windows: see ``windows.py``.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import Engine, select
 
 from evertune.ledger.engine import reading, writing
-from evertune.ledger.tables import SegmentRow
+from evertune.ledger.tables import CutRow, SegmentRow
 from evertune.records import Record
 
 
@@ -36,6 +39,8 @@ def record(engine: Engine, segment: Segment) -> bool:
         if session.get(SegmentRow, segment.id) is not None:
             return False
         session.add(SegmentRow(**segment.model_dump()))
+        session.flush()
+        session.add_all(CutRow(project=slug, segment=segment.id, cut=0, lost=0) for slug in segment.hours)
         return True
 
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEATURES = 512
-SCALES = (0.25, 0.5, 1.0)
-"""Widths of the Gaussian kernels. Rows of length 1 are between 0.3 (alike) and 1.4 (unrelated) apart."""
+SCALES = (1.0, 2.0)
+"""Widths of the Gaussian kernels. Rows of length 1 are between 0.3 (alike) and 1.4 (unrelated) apart; with narrower
+kernels all rows are equally strange to each other."""
 BLOCK = 512
 """Rows that are multiplied at once. Always so many, filled up with zeros: a row's features may not depend, not in the
 last bit, on the rows beside it."""

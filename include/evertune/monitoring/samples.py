@@ -71,6 +71,12 @@ class Sample:
         """The rows that have a true label."""
         return self.take(np.flatnonzero(self.truth >= 0))
 
+    @property
+    def distinct(self) -> Sample:
+        """The first row of each text."""
+        first = {text: place for place, text in reversed(list(enumerate(self.texts)))}
+        return self if len(first) == len(self) else self.take(np.array(sorted(first.values()), np.int64))
+
     def take(self, index: Ints) -> Sample:
         """The rows of these numbers, in their order."""
         return replace(

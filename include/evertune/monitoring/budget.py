@@ -1,0 +1,79 @@
+"""One budget of false alerts over all windows and signals.
+
+The p-value of a window becomes an e-value, whose mean is at most 1 without a drift. Evidence of a signal is
+M ← (M + g) · e, where g is the part of the budget that the time since the window before has earned, shared among the
+signals (an e-detector of Shiryaev and Roberts's kind: Shin, Ramdas and Rinaldo 2022, arXiv 2203.03532). Without a drift
+the mean of the sum of all M is at most what time has earned, so before it reaches 1 the mean time that passes is at
+least 1 / ``false_alerts_per_year`` years, however many windows there are and whenever one looks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from evertune.project.monitoring_options import Monitoring, Signals
+from evertune.records.traffic import Evidence, Finding, Signal, Window
+
+YEAR = timedelta(days=365.25)
+LONGEST = timedelta(days=31)
+"""Time between two windows beyond this earns nothing: the clock may have jumped."""
+SMALLEST_P = 1e-12
+MOST = 1e6
+"""Evidence of a signal is not kept beyond this, so that what has ended fades in weeks and not in years."""
+
+
+def e_value(p: float) -> float:
+    """The evidence of a p-value: the mixture of all calibrators κ·p^(κ−1) (Vovk and Wang 2021, Ann. Statist. 49:1736).
+
+    Its mean is 1 where p is uniform, and below where p is larger than that.
+    """
+    log = math.log(min(max(p, SMALLEST_P), 1.0))
+    if log > -1e-3:
+        return 0.5 - log / 6  # the limit, where the formula is 0 / 0
+    return (1 - math.exp(log) + math.exp(log) * log) / (math.exp(log) * log**2)
+
+
+def watched(signals: Signals) -> tuple[Signal, ...]:
+    """The signals that are turned on."""
+    return tuple(signal for signal in Signal if getattr(signals, signal.value) is not None)
+
+
+def advance(before: Evidence, findings: Sequence[Finding], window: Window, options: Monitoring) -> Evidence:
+    """The evidence after a window. What could not be tested says nothing: its evidence stays, and earns nothing."""
+    signals = watched(options.signals)
+    if not signals:
+        return Evidence(until=window.until)
+    earned = options.false_alerts_per_year * (_passed(before.until, window) / YEAR) / len(signals)
+    tested = {finding.signal: finding.e for finding in findings if finding.rows > 0}
+    found = {}
+    for signal in signals:
+        held = before.by_signal.get(signal, 0.0)
+        found[signal] = min((held + earned) * tested[signal], MOST) if signal in tested else held
+    return Evidence(total=sum(found.values()), by_signal=found, until=_later(before.until, window.until))
+
+
+def crossed(evidence: Evidence, findings: Sequence[Finding]) -> tuple[Signal, ...]:
+    """The signals that raise an alert, none where there is none.
+
+    The evidence of all together must have reached 1. Of the signals that it comes from, those count whose effect in
+    this window is as large as what matters.
+    """
+    if evidence.total < 1 or not evidence.by_signal:
+        return ()
+    part = 1 / len(evidence.by_signal)
+    effects = {finding.signal for finding in findings if finding.matters}
+    return tuple(
+        signal for signal in Signal if signal in effects and evidence.by_signal.get(signal, 0.0) >= part * (1 - 1e-9)
+    )
+
+
+def _passed(before: datetime | None, window: Window) -> timedelta:
+    # A clock that was set back earns nothing twice; one that jumped ahead earns a month at most.
+    start = window.since if before is None else before
+    return min(max(window.until - start, timedelta()), LONGEST)
+
+
+def _later(before: datetime | None, until: datetime) -> datetime:
+    return until if before is None else max(before, until)

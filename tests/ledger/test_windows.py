@@ -12,36 +12,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, text
+from tests.ledger.made import NOON, drained, read
 
 from evertune.ledger import engine as engines
-from evertune.ledger import segments, windows
+from evertune.ledger import windows
 from evertune.ledger.cutting import Outline, Pending
-from evertune.ledger.segments import Segment
 from evertune.project.monitoring_options import WindowOptions
 from evertune.records import Window
 
 FORK = multiprocessing.get_context("fork")
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 OPTIONS = WindowOptions(rows=10, hours=24.0, fewest_rows=3)
-
-
-def drained(ledger: Engine, number: int, records: int = 6, project: str = "spam") -> None:
-    moment = NOON + timedelta(minutes=number)
-    hours = {project: {"2026-11-22/12": records}}
-    segments.record(
-        ledger,
-        Segment(
-            id=f"{number:016x}", node="shop-c0ffee", opened=moment, closed=moment, records=records, bytes=1000,
-            damaged=0, hours=hours, folder="/srv/traffic/parquet",
-        ),
-    )  # fmt: skip
-
-
-def read(pending: Pending) -> Outline:
-    """Every record is an answer of generation 1."""
-    count = sum(pending.hours.values())
-    moment = NOON + timedelta(minutes=int(pending.segment, 16))
-    return Outline([1] * count, [moment] * count)
 
 
 def places(window: Window | None) -> list[tuple[int, int, int]]:

@@ -43,6 +43,8 @@ class Kind(StrEnum):
     """A new generation answers."""
     REFUSED = "refused"
     """A person did not approve a candidate."""
+    ALERT = "alert"
+    """Traffic has drifted from what a release knows."""
     KEY_CREATED = "key created"
     """A key of the API was made; its project is ``*`` where it is for several."""
     KEY_REVOKED = "key revoked"

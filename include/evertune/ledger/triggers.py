@@ -17,6 +17,7 @@ from evertune.ledger.tables import TriggerRow, printable
 from evertune.project.options import SLUG
 from evertune.records import Cause, EvertuneError, Trigger
 
+VERDICT, UNANSWERED = "verdict", "unanswered"
 PENDING = (TriggerRow.run_key.is_(None), TriggerRow.closed.is_(None))
 
 
@@ -28,23 +29,44 @@ def request(  # noqa: PLR0917 - the columns of one row
     ``generation`` is the release that an alert accuses. The project's slug becomes part of names of folders, so
     anything else is refused.
     """
+    with writing(engine) as session:
+        return insert(session, project, cause, key, reason, generation)
+
+
+def insert(  # noqa: PLR0917 - the columns of one row
+    session: Session, project: str, cause: Cause, key: str, reason: str, generation: int | None = None
+) -> bool:
+    """The same within the caller's write transaction."""
     if not re.fullmatch(SLUG, project):
         raise EvertuneError(f"{project!r} is no project's slug: lower-case letters, digits and single dashes.")
-    with writing(engine) as session:
-        if session.scalar(select(TriggerRow.id).where(TriggerRow.project == project, TriggerRow.key == key)):
-            return False
-        session.add(
-            TriggerRow(
-                project=project,
-                cause=cause.value,
-                key=key,
-                reason=printable(reason),
-                generation=generation,
-                created=clock(session),
-                runs=0,
-            )
+    if find(session, project, key) is not None:
+        return False
+    session.add(
+        TriggerRow(
+            project=project,
+            cause=cause.value,
+            key=key,
+            reason=printable(reason),
+            generation=generation,
+            created=clock(session),
+            runs=0,
         )
+    )
     return True
+
+
+def find(session: Session, project: str, key: str) -> TriggerRow | None:
+    """The request of this key, whatever has become of it."""
+    return session.scalar(select(TriggerRow).where(TriggerRow.project == project, TriggerRow.key == key))
+
+
+def asked_by_alerts(session: Session, project: str, most: int = 1000) -> list[datetime]:
+    """When retrains for drift were asked for, newest first; without those that nobody answered any more."""
+    counted = TriggerRow.answer.is_(None) | (TriggerRow.answer != UNANSWERED)
+    query = select(TriggerRow.created).where(
+        TriggerRow.project == project, TriggerRow.cause == Cause.ALERT.value, counted
+    )
+    return list(session.scalars(query.order_by(TriggerRow.id.desc()).limit(most)))
 
 
 def pending(engine: Engine, project: str) -> list[Trigger]:
@@ -66,17 +88,22 @@ def pending(engine: Engine, project: str) -> list[Trigger]:
 
 def take(session: Session, project: str, generation: int, now: datetime) -> Sequence[TriggerRow]:
     """The pending ones, oldest first, after closing those that accuse another release than the one that answers."""
-    accuses_another = TriggerRow.generation.is_not(None) & (TriggerRow.generation != generation)
-    stale = update(TriggerRow).where(TriggerRow.project == project, *PENDING, accuses_another)
-    session.execute(stale.values(closed=now, answer="unanswered"))
+    close_outdated(session, project, generation, now)
     query = select(TriggerRow).where(TriggerRow.project == project, *PENDING).order_by(TriggerRow.id)
     return session.scalars(query).all()
+
+
+def close_outdated(session: Session, project: str, generation: int, now: datetime) -> None:
+    """Close the pending ones that accuse another release than the one that answers."""
+    accuses_another = TriggerRow.generation.is_not(None) & (TriggerRow.generation != generation)
+    stale = update(TriggerRow).where(TriggerRow.project == project, *PENDING, accuses_another)
+    session.execute(stale.values(closed=now, answer=UNANSWERED))
 
 
 def close(session: Session, run_key: str, now: datetime) -> None:
     """The run's verdict has answered what it absorbed."""
     absorbed = update(TriggerRow).where(TriggerRow.run_key == run_key, TriggerRow.closed.is_(None))
-    session.execute(absorbed.values(closed=now, answer="verdict"))
+    session.execute(absorbed.values(closed=now, answer=VERDICT))
 
 
 def give_back(session: Session, run_key: str) -> None:

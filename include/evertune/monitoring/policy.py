@@ -1,0 +1,83 @@
+"""Whether an alert starts a retrain: pure, so that every rule, zone and clock can be tested."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from evertune.project.monitoring_options import Policy, QuietHours
+from evertune.records import Alert
+
+WEEK = timedelta(days=7)
+
+
+class Facts(NamedTuple):
+    """What the policy goes by, besides the alert."""
+
+    labels: int
+    """Labelled answers of the drifted traffic."""
+    retrains: Sequence[datetime] = ()
+    """When retrains for drift were asked for, newest first."""
+    generation: int = 1
+    """The release that answers."""
+    working: bool = False
+    """Whether a run is active, which a new request would wait for."""
+
+
+class Ruling(NamedTuple):
+    """What the policy says."""
+
+    retrain: bool
+    ask_for_labels: bool
+    why: str
+    """In words, for people."""
+
+
+def decide(alert: Alert, facts: Facts, policy: Policy, now: datetime) -> Ruling:
+    """Rule on an open alert. ``now`` is the database's time: cooldown and limit hold whatever a worker's clock says.
+
+    What is missing for good (rows, labels) is told before what only has to be waited for.
+    """
+    if facts.generation != alert.generation:
+        return _no(f"release {alert.generation}, which it accuses, no longer answers")
+    if alert.rows < policy.fewest_rows:
+        return _no(f"it rests on {alert.rows} answers, {policy.fewest_rows} are asked for")
+    if facts.labels < policy.fewest_labels:
+        missing = policy.fewest_labels - facts.labels
+        why = f"{facts.labels} of the drifted answers are labelled, {missing} more are needed: label some, at /review"
+        return Ruling(retrain=False, ask_for_labels=True, why=f"No retrain yet: {why}.")
+    if waits := _waits(facts.retrains, policy, now):
+        return _no(waits)
+    after = ", after the run that is at work" if facts.working else ""
+    return Ruling(retrain=True, ask_for_labels=False, why=f"A retrain is asked for{after}, with {facts.labels} labels.")
+
+
+def _no(why: str) -> Ruling:
+    return Ruling(retrain=False, ask_for_labels=False, why=f"No retrain yet: {why}.")
+
+
+def _waits(retrains: Sequence[datetime], policy: Policy, now: datetime) -> str:
+    """What has to be waited for; empty where nothing."""
+    if policy.retrains_per_week == 0:
+        return "the project wants none by itself (`retrains_per_week: 0`)"
+    over = max(retrains, default=None)
+    cooldown = timedelta(hours=policy.cooldown_hours)
+    if over is not None and now - over < cooldown:
+        return f"the last one was asked for at {over:%Y-%m-%d %H:%M} UTC, and {policy.cooldown_hours:g} hours must pass"
+    lately = sum(now - one < WEEK for one in retrains)
+    if lately >= policy.retrains_per_week:
+        return f"there were {lately} in the last seven days, {policy.retrains_per_week} are allowed"
+    if policy.quiet_hours and is_quiet(policy.quiet_hours, now):
+        hours = policy.quiet_hours
+        return f"these are quiet hours ({hours.start} to {hours.end}, {hours.timezone})"
+    return ""
+
+
+def is_quiet(hours: QuietHours, now: datetime) -> bool:
+    """Whether ``now`` is in them, by the clocks of their zone, which skip and repeat hours. Equal times: all day."""
+    clock = f"{now.astimezone(ZoneInfo(hours.timezone)):%H:%M}"
+    if hours.start < hours.end:
+        return hours.start <= clock < hours.end
+    return clock >= hours.start or clock < hours.end

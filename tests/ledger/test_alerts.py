@@ -1,0 +1,227 @@
+"""Alerts: raised once a release, ruled on in one transaction with their trigger, closed by what follows."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from datetime import UTC, datetime
+from threading import Barrier
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.exc import IntegrityError
+from tests.ledger.made import released, window
+
+from evertune.ledger import alerts, events, runs, triggers, windows
+from evertune.ledger import engine as engines
+from evertune.ledger.alerts import AlertEntry, Standing
+from evertune.ledger.tables import AlertRow
+from evertune.records import (
+    AlertStatus,
+    Cause,
+    Evidence,
+    Explanation,
+    Finding,
+    Outcome,
+    Run,
+    Signal,
+    StaleError,
+    Window,
+)
+
+FORK = multiprocessing.get_context("fork")
+EMBEDDING = (Signal.EMBEDDING,)
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def finding(effect: float = 0.4, signal: Signal = Signal.EMBEDDING) -> Finding:
+    return Finding(signal=signal, rows=300, effect=effect, smallest=0.1, p=1e-6, e=500.0)
+
+
+def raised(
+    ledger: Engine, of: Window, signals: tuple[Signal, ...] = EMBEDDING, effect: float = 0.4
+) -> AlertEntry | None:
+    return alerts.record(
+        ledger, of, [finding(effect)], Evidence(total=2.0, until=of.until), signals,
+        explanation=Explanation(share=0.4, sentences=("many are of a new kind",)),
+    )  # fmt: skip
+
+
+def yes(alert: AlertEntry, standing: Standing) -> tuple[bool, str]:
+    return True, "go"
+
+
+def no(alert: AlertEntry, standing: Standing) -> tuple[bool, str]:
+    return False, "not yet"
+
+
+@pytest.fixture
+def champion(ledger: Engine, start: Callable[..., Run], verdict: Callable[..., Outcome]) -> Run:
+    """Release 1 answers, made by a run that has ended."""
+    run = start("the first")
+    runs.finish(ledger, run, verdict(run))
+    released(ledger, run)
+    return run
+
+
+def test_a_window_without_signals_raises_nothing(ledger: Engine, champion: Run) -> None:
+    first = window(ledger, 1)
+    assert raised(ledger, first, ()) is None
+    found = windows.get(ledger, "spam", 1)
+    assert found is not None
+    assert (found.findings, found.evidence) == ((finding(),), Evidence(total=2.0, until=first.until))
+    assert windows.untested(ledger, "spam") is None
+
+
+def test_an_alert_is_raised_once_and_told_in_the_chain_without_texts(ledger: Engine, champion: Run) -> None:
+    first = window(ledger, 1)
+    one, again = raised(ledger, first), raised(ledger, first)
+    assert one == again
+    assert one is not None
+    assert (one.key, one.status, one.signals, one.rows) == ("drift-1-1", AlertStatus.OPEN, EMBEDDING, 300)
+    assert one.explanation is not None
+    told = [event for event in events.undelivered(ledger) if event.kind == events.Kind.ALERT]
+    assert [event.payload for event in told] == [
+        {"alert": "drift-1-1", "generation": 1, "window": 1, "rows": 300, "signals": ["embedding"]}
+    ]
+    assert events.verify(ledger) == []
+
+
+def test_later_windows_extend_the_open_alert(ledger: Engine, champion: Run) -> None:
+    raised(ledger, window(ledger, 1))
+    found = raised(ledger, window(ledger, 2), (Signal.F1,))
+    assert found is not None
+    assert (found.key, found.until, found.rows) == ("drift-1-1", 2, 600)
+    assert found.signals == (Signal.EMBEDDING, Signal.F1)
+    assert len(alerts.history(ledger, "spam")) == 1
+
+
+def test_the_database_itself_allows_one_open_alert_a_release(ledger: Engine, champion: Run) -> None:
+    raised(ledger, window(ledger, 1))
+    with pytest.raises(IntegrityError), engines.writing(ledger) as session:
+        session.add(
+            AlertRow(
+                project="spam", key="another", generation=1, window=1, until=1, signals=[], rows=1, explanation=None,
+                status="open", ruling="", created=NOW,
+            )
+        )  # fmt: skip
+
+
+def test_windows_are_recorded_in_their_order(ledger: Engine, champion: Run) -> None:
+    window(ledger, 1)
+    second = window(ledger, 2)
+    with pytest.raises(StaleError, match="before window 1"):
+        raised(ledger, second)
+    assert alerts.history(ledger, "spam") == []
+
+
+def test_a_window_of_a_release_that_no_longer_answers_raises_nothing(ledger: Engine, champion: Run) -> None:
+    released(ledger, champion, 2)
+    assert raised(ledger, window(ledger, 1, generation=1)) is None
+
+
+def test_a_ruling_that_waits_is_kept_and_the_alert_stays_open(ledger: Engine, champion: Run) -> None:
+    raised(ledger, window(ledger, 1))
+    found = alerts.rule(ledger, "spam", no)
+    assert found is not None
+    assert (found.status, found.ruling) == (AlertStatus.OPEN, "not yet")
+    assert triggers.pending(ledger, "spam") == []
+    assert alerts.open_one(ledger, "spam") == found
+
+
+def test_a_retrain_is_asked_for_once(ledger: Engine, champion: Run) -> None:
+    raised(ledger, window(ledger, 1))
+    found = alerts.rule(ledger, "spam", yes)
+    assert found is not None
+    assert found.status == AlertStatus.TRIGGERED
+    (asked,) = triggers.pending(ledger, "spam")
+    assert (asked.cause, asked.key, asked.generation) == (Cause.ALERT, "drift-1-1", 1)
+    assert alerts.rule(ledger, "spam", yes) is None
+    raised(ledger, window(ledger, 2))
+    assert alerts.rule(ledger, "spam", yes) is None
+    assert len(triggers.pending(ledger, "spam")) == 1
+
+
+def test_the_policy_is_told_what_the_ledger_knows(ledger: Engine, champion: Run, start: Callable[..., Run]) -> None:
+    told: list[Standing] = []
+
+    def note(alert: AlertEntry, standing: Standing) -> tuple[bool, str]:
+        told.append(standing)
+        return False, ""
+
+    raised(ledger, window(ledger, 1))
+    alerts.rule(ledger, "spam", note)
+    start("by the clock")
+    triggers.request(ledger, "spam", Cause.ALERT, "earlier", "drift", 1)
+    alerts.rule(ledger, "spam", note)
+    assert [(one.generation, one.working, len(one.retrains)) for one in told] == [(1, False, 0), (1, True, 1)]
+
+
+def test_a_verdict_answers_the_alert_and_evidence_begins_anew(
+    ledger: Engine, champion: Run, verdict: Callable[..., Outcome]
+) -> None:
+    first = window(ledger, 1)
+    raised(ledger, first)
+    alerts.rule(ledger, "spam", yes)
+    second = window(ledger, 2)
+    assert alerts.evidence(ledger, second) == Evidence(total=2.0, until=first.until)
+    run = runs.claim(ledger, "spam", "two", 60)
+    assert run is not None
+    assert [one.key for one in alerts.absorbed(ledger, "spam", run.key)] == ["drift-1-1"]
+    alerts.settle(ledger, "spam")
+    assert alerts.history(ledger, "spam")[0].status == AlertStatus.TRIGGERED
+    runs.finish(ledger, run, verdict(run))
+    alerts.settle(ledger, "spam")
+    assert alerts.history(ledger, "spam")[0].status == AlertStatus.ANSWERED
+    assert alerts.evidence(ledger, second) == Evidence(until=first.until)
+    assert alerts.answered_effects(ledger, "spam", 1) == {Signal.EMBEDDING: 0.4}
+
+
+def test_evidence_is_of_one_release(ledger: Engine, champion: Run) -> None:
+    raised(ledger, window(ledger, 1), ())
+    released(ledger, champion, 2)
+    assert alerts.evidence(ledger, window(ledger, 2, generation=2)) == Evidence()
+
+
+def test_an_alert_whose_release_is_gone_is_outdated_with_its_trigger(ledger: Engine, champion: Run) -> None:
+    raised(ledger, window(ledger, 1))
+    alerts.rule(ledger, "spam", yes)
+    released(ledger, champion, 2)
+    alerts.settle(ledger, "spam")
+    assert alerts.history(ledger, "spam")[0].status == AlertStatus.OUTDATED
+    assert triggers.pending(ledger, "spam") == []
+    assert runs.claim(ledger, "spam", "two", 60) is None
+
+
+def test_an_open_alert_of_an_older_release_is_not_ruled_on(ledger: Engine, champion: Run) -> None:
+    raised(ledger, window(ledger, 1))
+    released(ledger, champion, 2)
+    assert alerts.rule(ledger, "spam", yes) is None
+    assert alerts.history(ledger, "spam")[0].status == AlertStatus.OUTDATED
+
+
+def _monitor(number: int, barrier: Barrier, url: str, of: Window) -> None:
+    engine = engines.ready(url)
+    barrier.wait()
+    for _ in range(3):
+        raised(engine, of)
+        alerts.rule(engine, "spam", yes)
+        runs.claim(engine, "spam", f"claimant {number}", 600)
+    engine.dispose()
+
+
+def test_many_monitors_at_once_ask_for_one_run(ledger: Engine, url: str, champion: Run) -> None:
+    """As Airflow may: tasks doubled, two schedulers, a person at the command line."""
+    first = window(ledger, 1)
+    barrier = FORK.Barrier(8)
+    crowd = [FORK.Process(target=_monitor, args=(number, barrier, url, first)) for number in range(8)]
+    for one in crowd:
+        one.start()
+    for one in crowd:
+        one.join(60)
+    assert [one.exitcode for one in crowd] == [0] * 8
+    assert len(alerts.history(ledger, "spam")) == 1
+    assert len(runs.history(ledger, "spam")) == 2  # the champion's and the alert's
+    kinds = [event.kind for event in events.undelivered(ledger)]
+    assert kinds.count(events.Kind.ALERT) == 1
+    assert kinds.count(events.Kind.STARTED) == 2

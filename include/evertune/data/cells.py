@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from evertune.data.labelled import LabelledRow
 from evertune.data.sources import Row
 from evertune.project.options import Project, Source
 from evertune.text import Redactor, clean, normalise, row_id
@@ -86,6 +87,22 @@ class CellCleaner:
         kept = dict(zip(self.wanted(source)[len(self._named) :], cells[len(self._named) :], strict=True))
         extra = [source.constants.get(name) or self._short(kept.get(name)) for name in self.extra]
         return (*values.values(), *extra, fault)
+
+    def labelled(self, row: LabelledRow, group: str | None, index: int) -> tuple[Any, ...]:
+        """The snapshot row of a row of labelled traffic; ``group`` is its name among the sources' groups.
+
+        It is redacted already, and redacted again: the project may have learnt of a new pattern since. What the sources
+        keep besides text and label is not known of it.
+        """
+        text, fault = self._text(row.text, None)
+        identity = row_id(text or "")
+        time = row.answered.astimezone(UTC).isoformat()
+        known = (identity, text, self._short(row.label), row.prediction_id, group or identity, None, time, index)
+        return (*known, *(None for _ in self.extra), fault)
+
+    def hashed(self, name: str) -> str:
+        """The salted hash of a group's name, as the traffic log has it."""
+        return self._hash(name)
 
     def _cell(self, row: Row, kind: str) -> str | None:
         at = self._at.get(kind)

@@ -15,8 +15,10 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 
 from evertune import text
-from evertune.data.rows import Mask, Rows, numbered
-from evertune.data.split import SPLITS
+from evertune.data import recent
+from evertune.data.recent import Floats
+from evertune.data.rows import Mask, Rows
+from evertune.data.split import RECENT, SIDES, SPLITS
 
 REPLACED = {"row_id", "text", "label", "target", "subject", "source"}
 """Columns of valid rows that a dataset does not carry over as they are."""
@@ -55,14 +57,22 @@ class NpyWriter:
         return buffer.getvalue()
 
 
-def write(folder: Path, rows: Rows, kept: Mask, base: Path, max_tokens: int) -> dict[str, Any]:
-    """Tokenise the rows that stay, write each split's files, return how much was cut and how many tokens there are."""
+def write(
+    folder: Path, rows: Rows, kept: Mask, base: Path, max_tokens: int, *, weights: Floats | None = None
+) -> dict[str, Any]:
+    """Tokenise the rows that stay, write each split's files, return how much was cut and how many tokens there are.
+
+    With traffic there are the files of a further split, ``recent``: rows that are judged on, with their ``weight`` out
+    of ``weights`` (one a row of all), the chance that they were picked with, and whose label it is. The columns of the
+    other splits are those that they have without traffic.
+    """
     import pyarrow as pa
 
     tokenizer = text.load_tokenizer(base)
     with contextlib.ExitStack() as stack:
-        writers = [stack.enter_context(SplitWriter(folder, name)) for name in SPLITS]
-        for start, batch in numbered(rows.source):
+        names = SPLITS if rows.traffic is None else SIDES[: RECENT + 1]
+        writers = [stack.enter_context(SplitWriter(folder, name)) for name in names]
+        for start, batch in rows.numbered():
             stay = np.flatnonzero(kept[start : start + len(batch)])
             chosen = batch.take(pa.array(stay))
             texts = [text.normalise(value) for value in chosen["text"].to_pylist()]
@@ -74,15 +84,29 @@ def write(folder: Path, rows: Rows, kept: Mask, base: Path, max_tokens: int) -> 
                 "label": pa.array([rows.labels[i] for i in classes], type=pa.string()),
                 "label_index": pa.array(classes, type=pa.int32()),
             }
-            made |= {name: chosen[name] for name in chosen.schema.names if name not in REPLACED}
+            further = set(recent.COLUMNS) if start >= rows.of_sources else set()
+            made |= {name: chosen[name] for name in chosen.schema.names if name not in REPLACED | further}
             made["tokens"] = pa.array([len(row) for row in ids], type=pa.int32())
             made["cut"] = pa.array(cut, type=pa.bool_())
             table = pa.table(made)
             for number, writer in enumerate(writers):
                 some = np.flatnonzero(rows.splits[start + stay] == number)
+                if number == RECENT:
+                    if not further:
+                        continue
+                    table = _judged(table, chosen, None if weights is None else weights[start + stay])
                 writer.write(table.take(pa.array(some)), [ids[i] for i in some])
     tokens = {writer.name: writer.tokens for writer in writers}
     return {"cut": sum(writer.cut for writer in writers), "max_tokens": max_tokens, "tokens": tokens}
+
+
+def _judged(table: Any, chosen: Any, weights: Floats | None) -> Any:
+    import pyarrow as pa
+
+    for name in ("label_origin", "probability"):
+        table = table.append_column(name, chosen[name])
+    heavy = np.ones(len(table)) if weights is None else weights
+    return table.append_column("weight", pa.array(heavy, type=pa.float64()))
 
 
 class SplitWriter:

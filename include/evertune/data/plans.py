@@ -46,7 +46,16 @@ def plan(step: Step, project: Project, pins: Pins, settings: Settings) -> dict[s
             "base": pins.base,
         },
     }
+    if pins.label_watermark is not None:  # without labels, plans are what they were before there were any
+        _add_traffic(parts, project, pins, settings)
     return {"step": step.value, "recipe": pins.recipes.get(step.value, RECIPES[step.value]), **parts[step]}
+
+
+def _add_traffic(parts: dict[Step, dict[str, Any]], project: Project, pins: Pins, settings: Settings) -> None:
+    retraining = project.retraining.model_dump(mode="json", include={"traffic_share", "judged_share"})
+    groups = files.hash_of({"project": project.slug, "salt": settings.subject_salt})
+    parts[Step.SNAPSHOT]["traffic"] = {"labels": pins.label_watermark, "groups": groups}
+    parts[Step.PREPARE]["traffic"] = retraining
 
 
 _CHANGES_NO_MODEL = {"description", "owner", "schedule", "serving", "monitoring", "notifications"}

@@ -14,7 +14,9 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from evertune import files
+from evertune.data import labelled, recent
 from evertune.data.cells import FIELDS, CellCleaner
+from evertune.data.labelled import LabelledRow
 from evertune.data.picking import Picked, picked
 from evertune.data.sources import Row, open_rows
 from evertune.project.options import Project, Source
@@ -22,13 +24,17 @@ from evertune.records import Pins, UnfitError
 from evertune.settings import Settings
 from evertune.text import Redactor
 
+_GROUP = FIELDS.index("group")
 _ROWS_PER_GROUP = 65_536
 _CHARACTERS_PER_GROUP = 32_000_000
 """A row group is written when it has so many rows or characters: a million-character row must not cost gigabytes."""
 
 
 def draw(project: Project, pins: Pins, out: Path, settings: Settings) -> None:
-    """Write the sealed snapshot folder ``out``: ``rows.parquet`` and ``summary.json``.
+    """Write the sealed snapshot folder: rows.parquet, summary.json and, where labels are pinned, traffic.parquet.
+
+    Traffic stands apart so that the sources' rows are what they are without it: it must not be able to move what a
+    length is compared with, or to contradict a test row out of the data.
 
     Raises :class:`UnfitError` where a source is not what it should be or holds no row; then ``out`` is as before.
     """
@@ -36,17 +42,22 @@ def draw(project: Project, pins: Pins, out: Path, settings: Settings) -> None:
     redactor = Redactor(redaction.patterns, {pattern.name: pattern.pattern for pattern in redaction.custom})
     cleaner = CellCleaner(project, redactor, settings.subject_salt)
     sources = []
+    traffic = _Traffic(project, pins, settings, cleaner)
     with files.full_disk_in_words(out, f"the snapshot of {project.slug}"), files.new_folder(out) as folder:
         with _Writer(folder / "rows.parquet", cleaner.extra) as writer:
             for index, source in enumerate(project.data.sources):
                 pin = _pin(source, pins)
                 before = writer.rows
                 for row in _rows(source, pin, cleaner, settings):
-                    writer.add(cleaner.record(row, index, source))
+                    record = cleaner.record(row, index, source)
+                    traffic.meet(record[_GROUP])
+                    writer.add(record)
                 if writer.rows == before:
                     raise UnfitError(f"{source.uri} holds no row. Name a source that does.")
                 sources.append({"uri": source.uri, "sha256": pin, "rows": writer.rows - before})
         summary = {"drawn": writer.rows, "redacted": dict(sorted(cleaner.found.items())), "sources": sources}
+        if pins.label_watermark is not None:
+            summary["traffic"] = {"rows": traffic.write(folder / "traffic.parquet"), "sha256": pins.label_watermark}
         files.write_json(folder / "summary.json", summary)
 
 
@@ -68,11 +79,44 @@ def _rows(source: Source, pin: str, cleaner: CellCleaner, settings: Settings) ->
                 yield row
 
 
+class _Traffic:
+    """The labelled traffic that the pins name, if any, and which of its groups the sources have too."""
+
+    def __init__(self, project: Project, pins: Pins, settings: Settings, cleaner: CellCleaner) -> None:
+        self._cleaner = cleaner
+        self._source = len(project.data.sources)
+        mark = pins.label_watermark
+        self._rows: list[LabelledRow] = [] if mark is None else list(labelled.read(settings, project.slug, mark))
+        self._names: dict[str, str | None] = {row.group: None for row in self._rows if row.group}
+        """Group as the traffic log has it → its name in the sources, which may be stored as a hash or as it is."""
+        self._seen: set[str] = set()
+
+    def meet(self, name: str) -> None:
+        """A group of the sources."""
+        if not self._names or name in self._seen:
+            return
+        self._seen.add(name)
+        for known in (name, self._cleaner.hashed(name)):
+            if known in self._names:
+                self._names[known] = name
+
+    def write(self, path: Path) -> int:
+        """Write the rows and return how many they are."""
+        types = {"label_origin": pa.string(), "probability": pa.float64(), "judged": pa.bool_()}
+        with _Writer(path, self._cleaner.extra, {name: types[name] for name in recent.COLUMNS}) as writer:
+            for row in self._rows:
+                group = (self._names.get(row.group) or row.group) if row.group else None
+                record = self._cleaner.labelled(row, group, self._source)
+                writer.add((*record, row.origin, row.probability, row.judged))
+        return len(self._rows)
+
+
 class _Writer:
     """Rows into a Parquet file, a row group at a time."""
 
-    def __init__(self, path: Path, extra: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, extra: tuple[str, ...], more: dict[str, pa.DataType] | None = None) -> None:
         types = [(name, pa.int32() if name == "source" else pa.string()) for name in (*FIELDS, *extra, "fault")]
+        types += (more or {}).items()
         self._schema = pa.schema(types)
         self._path = path
         self._pending: list[tuple[Any, ...]] = []

@@ -16,7 +16,14 @@ from evertune.project.options import Split
 from evertune.records import UnfitError
 
 SPLITS = ("test", "validation", "train")
-"""In order of precedence: where two near rows meet, the one of the earlier split stays."""
+"""Of the sources' rows. Where two near rows meet, a test row stays before a validation row before a training row."""
+TEST, VALIDATION, TRAIN, RECENT, LEFT_OUT = range(5)
+"""Sides, as indices into :data:`SIDES`; of traffic the last one is for nothing."""
+SIDES = (*SPLITS, "recent", "left out")
+"""``recent`` are the rows of labelled traffic that are judged on (see :mod:`evertune.data.recent`)."""
+PRECEDENCE = (0, 2, 3, 1, 4)
+"""By side: of two near rows the one of the lower number stays. What is judged on drives out what is trained on, and
+the frozen test rows stay whatever the traffic brings."""
 
 
 def position(group: str, salt: str) -> float:

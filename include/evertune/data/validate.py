@@ -15,8 +15,10 @@ import numpy as np
 from evertune import files
 from evertune.data.validation import docs, expectations, facts, scripts
 from evertune.data.validation.engine import Engine
+from evertune.data.validation.expectations import Named
 from evertune.data.validation.findings import Findings, unfit
 from evertune.data.validation.judging import TARGET, judge
+from evertune.data.validation.traffic import judge_traffic
 from evertune.project.options import Project
 from evertune.records import UnfitError
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 ROWS, QUARANTINE, SUMMARY, RESULTS = "rows.parquet", "quarantine.parquet", "summary.json", "validation.json"
+TRAFFIC = "traffic.parquet"
 DATA_DOCS = "data_docs"
 PAGE_EXAMPLES = 20
 
@@ -32,7 +35,9 @@ def validate(project: Project, snapshot: Path, out: Path) -> None:
     """Judge the snapshot's rows and write the folder ``out``, sealed.
 
     It holds ``rows.parquet`` (the good rows with their ``target``), ``quarantine.parquet`` (the others with their
-    ``reasons``), ``summary.json``, ``validation.json`` (Great Expectations' results) and ``data_docs/``.
+    ``reasons``), ``summary.json``, ``validation.json`` (Great Expectations' results) and ``data_docs/``. Of labelled
+    traffic, where the snapshot has some, there are the same files again (``traffic.parquet`` …); none of its rows
+    changes what is found of the sources' rows, or stops the run.
 
     Raises :class:`UnfitError` before anything is written where the expectations cannot be asked (a name, an argument
     or a column that does not exist), and after ``out`` is written, without ``rows.parquet``, where the data is unfit.
@@ -49,17 +54,46 @@ def validate(project: Project, snapshot: Path, out: Path) -> None:
     found = judge(project, rows, facts.gather(project, rows), named, engine)
     faults = unfit(project, found)
     with files.new_folder(out) as folder:
-        _write_rows(rows, found, folder, fit=not faults)
-        _write_report(project, found, faults, engine, folder)
+        _write_rows(rows, found, folder / ROWS, folder / QUARANTINE, fit=not faults)
+        again = expectations.bind(project, [*columns, TARGET])  # Great Expectations takes each for one suite only
+        more = _traffic(project, snapshot / TRAFFIC, again, found, folder) if not faults else {}
+        _write_report(project, found, faults, engine, folder, more)
     if faults:
         raise UnfitError(_message(project, found, faults, out))
 
 
-def _write_report(project: Project, found: Findings, faults: list[str], engine: Engine, folder: Path) -> None:
-    summary = found.summary(faults)
+def _traffic(
+    project: Project, rows: Path, named: list[Named], of_sources: Findings, folder: Path
+) -> dict[str, dict[str, object]]:
+    """Part the labelled traffic, if there is any, and write what was found of it; the account of it for the summary."""
+    if not rows.is_file():
+        return {}
+    found, engine = judge_traffic(project, rows, named, of_sources)
+    _write_rows(rows, found, folder / TRAFFIC, folder / "traffic_quarantine.parquet", fit=True)
+    files.write_json(folder / "traffic_validation.json", engine.described)
+    docs_folder = folder / DATA_DOCS / "traffic"
+    pages = engine.write_docs(docs_folder)
+    summary = found.summary([])
+    page = docs.page(project, summary, found.examples(PAGE_EXAMPLES), pages)
+    files.write_text(docs_folder / "summary.html", page)
+    # By its hash the preparation, which depends on the summary, depends on the rows.
+    return {"traffic": {**summary, "sha256": files.sha256(folder / TRAFFIC)}}
+
+
+def _write_report(  # noqa: PLR0917
+    project: Project,
+    found: Findings,
+    faults: list[str],
+    engine: Engine,
+    folder: Path,
+    more: dict[str, dict[str, object]],
+) -> None:
+    summary = {**found.summary(faults), **more}
     files.write_json(folder / SUMMARY, summary)
     files.write_json(folder / RESULTS, engine.described)
     pages = engine.write_docs(folder / DATA_DOCS)
+    if more:
+        pages["labelled traffic: rows and reasons"] = "traffic/summary.html"
     page = docs.page(project, summary, found.examples(PAGE_EXAMPLES), pages)
     files.write_text(folder / DATA_DOCS / "summary.html", page)
 
@@ -74,8 +108,8 @@ def _message(project: Project, found: Findings, faults: list[str], out: Path) ->
     return "\n".join(lines)
 
 
-def _write_rows(rows: Path, found: Findings, folder: Path, *, fit: bool) -> None:
-    """Part the snapshot in two, batch by batch."""
+def _write_rows(rows: Path, found: Findings, good: Path, bad_rows: Path, *, fit: bool) -> None:
+    """Part the snapshot's file in two, batch by batch: ``good`` is not written where the data is unfit."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -83,8 +117,8 @@ def _write_rows(rows: Path, found: Findings, folder: Path, *, fit: bool) -> None
     valid = schema.remove(schema.get_field_index("fault")).append(pa.field(TARGET, pa.list_(pa.string())))
     bad = schema.append(pa.field("reasons", pa.list_(pa.string())))
     start = 0
-    with pq.ParquetWriter(folder / QUARANTINE, bad, compression="zstd") as quarantine:
-        writer = pq.ParquetWriter(folder / ROWS, valid, compression="zstd") if fit else None
+    with pq.ParquetWriter(bad_rows, bad, compression="zstd") as quarantine:
+        writer = pq.ParquetWriter(good, valid, compression="zstd") if fit else None
         for batch in facts.batches(rows, schema.names):
             stop = start + len(batch)
             if found.quarantined[start:stop].any():

@@ -31,6 +31,7 @@ from evertune.records.runs import (
     Scores,
     Slice,
     Step,
+    TrafficCounts,
     Trigger,
     Verdict,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "Slice",
     "StaleError",
     "Step",
+    "TrafficCounts",
     "Trigger",
     "UnfitError",
     "UnreachableError",

@@ -87,12 +87,28 @@ class Pins(Record):
     base: str
     """SHA-256 of the base model's files."""
     label_watermark: str | None = None
+    """SHA-256 of the file of labelled traffic that is learned from; ``None`` where there is none."""
     recipes: dict[str, int]
     """Step → version of its recipe; raised by hand when a step's code changes what it produces."""
 
 
+class TrafficCounts(Record):
+    """Labelled traffic on its way into a dataset; ``labelled`` is the sum of the others."""
+
+    labelled: int
+    quarantined: int
+    deduplicated: int
+    """Dropped as copies of rows that stay."""
+    left_out: int
+    """Beyond the share of traffic that is trained on, or not fit to be judged on."""
+    train: int
+    validation: int
+    recent: int
+    """Judged on, never trained on."""
+
+
 class RowCounts(Record):
-    """Rows on their way through the data steps; ``drawn`` is the sum of the last six where nothing was lost."""
+    """Rows of the sources on their way through the data steps; ``drawn`` is the sum of the six after it."""
 
     drawn: int
     unlabelled: int = 0
@@ -103,6 +119,8 @@ class RowCounts(Record):
     train: int
     validation: int
     test: int
+    traffic: TrafficCounts | None = None
+    """What came on top of them out of the traffic: in none of the numbers above."""
 
 
 class Dataset(Record):

@@ -73,6 +73,20 @@ def stream(
         log.warning("log.labelled_answers_gone", project=project, answers=missing)
 
 
+def answers_of(traffic: Path, project: str, ids: Collection[str]) -> dict[str, Answer]:
+    """The project's answers of these ids; those that are gone, and ids that are none, are left out."""
+    found: dict[str, Answer] = {}
+    for segment, places in _by_segment(ids).items():
+        found |= _answers(traffic, project, segment, places)
+    return found
+
+
+def labelled_ids(traffic: Path, project: str, ids: Collection[str], classes: Collection[str] = ()) -> set[str]:
+    """Which of these answers have a label, whoever gave it."""
+    said = _about(traffic, project, ids)
+    return {row.feedback.prediction_id for row in said if label_of(row.feedback, classes) is not None}
+
+
 def label_of(said: Feedback, classes: Collection[str] = ()) -> str | None:
     """The label that a feedback gives, if any: the truth, or a correction that names a class."""
     if said.truth is not None:
@@ -111,15 +125,24 @@ def _finals(
         for row in _each(fresh, reading.drained_feedback(traffic, project, since))
         if since <= row.feedback.at < until and label_of(row.feedback, classes) is not None
     )
-    wanted = {one.prediction_id for one in labels}
     said: dict[str, dict[str, StoredFeedback]] = defaultdict(dict)
-    hours = {hour_of(place.second) for id_ in wanted if (place := decode(id_)) is not None}
-    # All that was said of an answer lies with it, whenever it was said.
-    for row in _each(fresh, reading.feedback_in_hours(traffic, project, hours)):
-        if row.feedback.prediction_id in wanted and row.feedback.at < until:
+    for row in _about(traffic, project, {one.prediction_id for one in labels}, fresh):
+        if row.feedback.at < until:
             said[row.feedback.prediction_id][row.id] = row
     found = {id_: final(list(rows.values()), classes) for id_, rows in said.items()}
     return {id_: one for id_, one in found.items() if one is not None}
+
+
+def _about(
+    traffic: Path, project: str, ids: Collection[str], fresh: list[StoredFeedback] | None = None
+) -> Iterator[StoredFeedback]:
+    """All that was said of these answers, some of it twice. It lies with them, whenever it was said."""
+    if fresh is None:
+        fresh = [row for row in reading.feedback_in_segments(traffic) if row.feedback.project == project]
+    hours = {hour_of(place.second) for id_ in ids if (place := decode(id_)) is not None}
+    for row in _each(fresh, reading.feedback_in_hours(traffic, project, hours)):
+        if row.feedback.prediction_id in ids:
+            yield row
 
 
 def _each(fresh: list[StoredFeedback], drained: Iterator[StoredFeedback]) -> Iterator[StoredFeedback]:

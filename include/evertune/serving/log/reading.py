@@ -199,6 +199,11 @@ def _files(project: Path, kind: str, first: str = "", last: str = "9999-12-31/23
     return sorted(found, key=lambda path: (path.name, path.parent.parent.name, path.parent.name))
 
 
+def answer_files(traffic: Path, project: str) -> list[Path]:
+    """The files of the project's drained answers, in the order of segments, and so of time."""
+    return _files(traffic / PARQUET / project, parquet.ANSWERS)
+
+
 def _dataset(paths: list[Path], kind: str) -> dataset.Dataset:
     from pyarrow import dataset
 

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from evertune.data import versions
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger import releases, runs, steps, triggers
+from evertune.loop.labels import freeze
 from evertune.loop.lease import keep_lease
 from evertune.loop.outcome import unchanged
 from evertune.project import Project
@@ -52,12 +53,18 @@ def _plan(engine: Engine, run: Run, project: Project, settings: Settings, *, for
     """Pin the world; finish the run at once where the same plan was judged against the same champion before."""
     with keep_lease(engine, run, settings.lease_s):
         pins = versions.pin(project, settings)
+        labels = freeze(project, settings)
+    if labels is not None:
+        pins = pins.model_copy(update={"label_watermark": labels.watermark})
     plan = versions.plan_hash(project, pins)
     if not force and (same := _same_plan(engine, run, plan)) is not None:
         return _finish_unchanged(engine, run, project, same)
     runs.set_plan(engine, run, plan)
     versions.open_workspace(settings, run.key, project, pins)
-    steps.record(engine, run, Step.CLAIM, {"plan_hash": plan, "pins": pins.model_dump(mode="json")}, 0.0)
+    told = {"plan_hash": plan, "pins": pins.model_dump(mode="json")}
+    if labels is not None:
+        told["labels"] = labels.model_dump(mode="json")
+    steps.record(engine, run, Step.CLAIM, told, 0.0)
     return run
 
 

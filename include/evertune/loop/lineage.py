@@ -27,5 +27,6 @@ def of_release(engine: Engine, release: Release) -> JsonObject:
         "evaluation": tuned.get("evaluation"),
         "dataset_version": dataset.get("version"),
         "sources": pins.get("sources", {}),
+        "label_watermark": pins.get("label_watermark"),
         "labels": dataset.get("labels"),
     }

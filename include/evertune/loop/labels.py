@@ -1,0 +1,100 @@
+"""Labelled traffic, frozen for a run: what was labelled up to a moment becomes a file that the run's pins name.
+
+Of one text the most trusted label counts, and within one origin the newest: an expert's word on a text is not put in
+doubt by a correction of the same text elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from evertune.project import Project
+from evertune.records import Record
+from evertune.settings import Settings
+
+if TYPE_CHECKING:
+    from evertune.data.labelled import LabelledRow
+    from evertune.serving.log.labels import Labelled
+
+SETTLED = timedelta(seconds=5)
+"""Labels younger than this wait for the next run: one is dated just before it is on the disk."""
+FEWEST_CONFIRMATIONS = 0.1
+"""Share of the unasked labels that must agree with the answer, or they are taken for complaints: who only reports wrong
+answers makes every other model look better on what was reported."""
+
+
+class Frozen(Record):
+    """Labels that a run learns from."""
+
+    watermark: str
+    """SHA-256 of the file."""
+    rows: int
+    judged: int
+    """Rows that a model may be judged on."""
+    since: datetime
+    until: datetime
+    """Labels given from ``since`` to before this are in it."""
+
+
+def freeze(project: Project, settings: Settings, now: datetime | None = None) -> Frozen | None:
+    """Write the project's labels of the last ``retraining.days`` to a file; ``None`` where there are none."""
+    from evertune.data import labelled as store
+    from evertune.serving.log import labels
+
+    until = (now or datetime.now(UTC)) - SETTLED
+    since = until - timedelta(days=project.retraining.days)
+    found = labels.labelled(settings.home / "traffic", project.slug, since, until, _classes(project))
+    rows = _rows(agreed(found))
+    if not rows:
+        return None
+    watermark = store.write(rows, settings, project.slug)
+    judged = sum(row.judged for row in rows)
+    return Frozen(watermark=watermark, rows=len(rows), judged=judged, since=since, until=until)
+
+
+def _classes(project: Project) -> tuple[str, ...]:
+    rule = project.data.label
+    return rule.classes or tuple(dict.fromkeys(cut.label for cut in rule.cuts or ()))
+
+
+def agreed(found: Sequence[Labelled]) -> list[Labelled]:
+    """Those whose label is the one that counts for their text."""
+    from evertune.serving.log.labels import ORDER
+
+    counts: dict[str, Labelled] = {}
+    for one in sorted(found, key=lambda one: (-ORDER.index(one.origin), one.at, one.prediction_id)):
+        counts[one.answer.text] = one
+    return [one for one in found if one.label == counts[one.answer.text].label]
+
+
+def _rows(found: Sequence[Labelled]) -> list[LabelledRow]:
+    from evertune.data.labelled import LabelledRow
+
+    only_complaints = complaints(found)
+    return [
+        LabelledRow(
+            prediction_id=one.prediction_id,
+            text=one.answer.text,
+            label=one.label,
+            group=one.answer.group,
+            origin=one.origin,
+            probability=one.probability,
+            judged=not (only_complaints and _unasked(one)),
+            generation=one.answer.generation,
+            answered=one.answer.answered,
+        )
+        for one in found
+    ]
+
+
+def complaints(found: Sequence[Labelled]) -> bool:
+    """Whether the labels that nobody asked for hardly ever agree with the answer."""
+    unasked = [one for one in found if _unasked(one)]
+    agree = sum(one.label == one.answer.output.get("label") for one in unasked)
+    return agree < FEWEST_CONFIRMATIONS * len(unasked)
+
+
+def _unasked(one: Labelled) -> bool:
+    return one.origin == "correction" and one.probability is None

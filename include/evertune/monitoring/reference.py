@@ -173,7 +173,7 @@ class Reference:
 
 def bins(probabilities: Floats) -> Ints:
     """Number of each probability's bin: fine near 0 and 1, where a classifier's answers are. NaN counts as 0."""
-    inside = np.clip(np.nan_to_num(probabilities), 1e-9, 1 - 1e-9)
+    inside = np.clip(np.nan_to_num(np.asarray(probabilities, np.float64)), 1e-9, 1 - 1e-9)
     return np.asarray(np.searchsorted(_LOGITS, np.log(inside / (1 - inside))), np.int64)
 
 

@@ -112,12 +112,12 @@ def f1(reference: Reference, labelled: Sample, smallest: float, rng: np.random.G
     there = (known.sum(axis=1) > 0) & (share.sum(axis=1) > 0)
     if not there.any():
         return NOTHING
-    fall = float(macro_f1(known[None], there)[0] - macro_f1(share[None], there)[0])
+    fall = float(_fall(known[None], share[None])[0])
     # Few rows of a class make F1 small by themselves: as many rows of both, at random, say by how much.
     pooled = known + np.rint(share * worth).astype(np.int64)
     drawn = rng.multivariate_hypergeometric(pooled.ravel(), int(worth), size=PERMUTATIONS, method="marginals")
     parts = drawn.reshape(-1, classes, classes)
-    permuted = macro_f1(pooled - parts, there) - macro_f1(parts, there)
+    permuted = _fall(pooled - parts, parts)
     bias, spread = float(permuted.mean()), max(float(permuted.std()), 1e-6)
     ours = spread * math.sqrt(count / (count + worth))  # the part of it that is traffic's own
     theirs = spread * math.sqrt(worth / (count + worth))
@@ -133,12 +133,20 @@ def effective(weights: Floats) -> float:
     return float(weights.sum() ** 2 / (weights**2).sum())
 
 
-def macro_f1(confusions: NDArray[np.number], there: NDArray[np.bool_]) -> Floats:
-    """``[n]``: macro F1 over the classes ``there``, of confusions ``[n, classes, classes]`` by truth and answer."""
+def _fall(before: NDArray[np.number], after: NDArray[np.number]) -> Floats:
+    """``[n]``: how much smaller macro F1 is ``after``, over the classes that both have rows of.
+
+    Confusions are ``[n, classes, classes]``, by truth and answer.
+    """
+    there = (before.sum(axis=2) > 0) & (after.sum(axis=2) > 0)
+    gaps = np.where(there, _f1_scores(before) - _f1_scores(after), 0.0)
+    return np.asarray(gaps.sum(axis=1) / np.maximum(there.sum(axis=1), 1))
+
+
+def _f1_scores(confusions: NDArray[np.number]) -> Floats:
     both = confusions.sum(axis=1) + confusions.sum(axis=2)
     hits = 2.0 * np.diagonal(confusions, axis1=1, axis2=2)
-    each = np.divide(hits, both, out=np.zeros(hits.shape), where=both > 0)
-    return np.asarray(each[:, there].mean(axis=1))
+    return np.asarray(np.divide(hits, both, out=np.zeros(hits.shape), where=both > 0))
 
 
 def _numbers(sample: Sample) -> Sample:

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from evertune.monitoring.samples import Floats, Ints
 
 PERMUTATIONS = 300
-ODD = 1e-3
-"""Chance with which a reference may be odder than is allowed for: its share of all releases and signals, not of
-windows."""
-Z_ODD = 3.09
+ODD = 0.01
+"""Chance with which a reference is odder than is allowed for: in so many releases, not windows, a signal's ``given`` is
+too small."""
+Z_ODD = 2.326
+"""What a standard normal exceeds with this chance."""
 RIDGE = 0.01
 """Directions of the features with less variance than this share of the largest are weighed down."""
 Rows = NDArray[np.float32]
@@ -48,9 +49,9 @@ def p_value(observed: float, permuted: Floats, tail: float) -> float:
     return float(np.sum(permuted >= observed * (1 - 1e-9)) + 1) * smallest
 
 
-def memberships(rng: np.random.Generator, rows: int, picked: int, repeats: int = PERMUTATIONS) -> Rows:
+def memberships(rng: np.random.Generator, rows: int, picked: int, repeats: int | None = None) -> Rows:
     """``[repeats, rows]``: 1 for ``picked`` rows at random, 0 for the others."""
-    found = np.zeros((repeats, rows), np.float32)
+    found = np.zeros((repeats or PERMUTATIONS, rows), np.float32)
     for each in found:
         each[rng.choice(rows, picked, replace=False, shuffle=False)] = 1
     return found
@@ -199,6 +200,8 @@ def counts_differ(
     from scipy import stats
 
     rows, count = int(new.sum()), int(known.sum())
+    there = (known + new) > 0
+    known, new = known[there], new[there]
     pooled = known + new
     drawn = rng.multivariate_hypergeometric(pooled, rows, size=repeats, method="marginals")
     chance = np.abs(drawn / rows - (pooled - drawn) / count).sum(axis=1) / 2

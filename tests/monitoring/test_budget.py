@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from evertune.monitoring import budget
+from evertune.monitoring.budget import YEAR, advance, crossed, e_value, watched
+from evertune.project.monitoring_options import Monitoring, Signals
+from evertune.records.traffic import Evidence, Finding, Signal, Window
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+OPTIONS = Monitoring()
+SIX = len(Signal)
+
+
+def window(until: datetime, since: datetime | None = None) -> Window:
+    since = since or until - timedelta(days=1)
+    return Window(
+        project="p",
+        number=1,
+        generation=1,
+        rows=9,
+        parts=(),
+        since=since,
+        until=until,
+        labels_until=until,
+        created=until,
+    )
+
+
+def findings(
+    e: float = 1.0, effect: float = 1.0, rows: int = 9, signals: tuple[Signal, ...] = tuple(Signal)
+) -> list[Finding]:
+    return [Finding(signal=signal, rows=rows, effect=effect, smallest=0.1, p=0.5, e=e) for signal in signals]
+
+
+def test_the_mean_of_e_is_at_most_one() -> None:
+    places = (np.arange(200_000) + 0.5) / 200_000
+    assert np.mean([e_value(p) for p in places]) <= 1
+    assert np.mean([e_value(p) for p in places]) > 0.9  # and hardly anything is given away
+
+
+def test_e_falls_as_p_rises() -> None:
+    chances = [0.0, 1e-12, 1e-6, 0.001, 0.05, 0.5, 0.9, 0.99, 0.998, 0.9995, 1.0]
+    values = [e_value(p) for p in chances]
+    assert values == sorted(values, reverse=True)
+    assert values[0] == values[1] < 2e9
+    assert values[-1] == pytest.approx(0.5)
+
+
+def test_time_earns_not_windows() -> None:
+    often = rarely = Evidence(until=START)
+    for hour in range(1, 25):
+        often = advance(often, findings(), window(START + timedelta(hours=hour)), OPTIONS)
+    rarely = advance(rarely, findings(), window(START + timedelta(days=1)), OPTIONS)
+    assert often.total == pytest.approx(rarely.total) == pytest.approx(timedelta(days=1) / YEAR)
+
+
+def test_a_clock_that_jumps_earns_nothing_or_a_month() -> None:
+    before = Evidence(total=0.0, until=START)
+    back = advance(before, findings(), window(START - timedelta(days=99)), OPTIONS)
+    assert back.total == 0
+    assert back.until == START  # what has been earned is not earned again
+    ahead = advance(before, findings(), window(START + timedelta(days=9_999)), OPTIONS)
+    assert ahead.total == pytest.approx(budget.LONGEST / YEAR)
+
+
+def test_the_first_window_earns_its_own_time() -> None:
+    assert advance(Evidence(), findings(), window(START), OPTIONS).total == pytest.approx(timedelta(days=1) / YEAR)
+
+
+def test_what_was_not_tested_says_and_earns_nothing() -> None:
+    held = advance(Evidence(until=START), findings(5.0), window(START + timedelta(days=1)), OPTIONS)
+    after = advance(held, findings(99.0, rows=0), window(START + timedelta(days=2)), OPTIONS)
+    assert after.by_signal == held.by_signal
+
+
+def test_a_signal_turned_off_takes_no_part() -> None:
+    options = Monitoring(signals=Signals(f1=None, errors=None))
+    assert len(watched(options.signals)) == SIX - 2
+    found = advance(
+        Evidence(by_signal={Signal.F1: 9.0}, until=START), findings(), window(START + timedelta(days=1)), options
+    )
+    assert set(found.by_signal) == set(watched(options.signals))
+    assert found.total == pytest.approx(timedelta(days=1) / YEAR)
+    off = Monitoring(signals=Signals(**dict.fromkeys((signal.value for signal in Signal), None)))
+    assert advance(Evidence(), [], window(START), off).total == 0
+
+
+def test_evidence_stays_finite_and_fades() -> None:
+    found = Evidence(until=START)
+    for day in range(1, 400):
+        found = advance(found, findings(1e9), window(START + timedelta(days=day)), OPTIONS)
+    assert found.total <= SIX * budget.MOST
+    for day in range(400, 440):
+        found = advance(found, findings(0.5), window(START + timedelta(days=day)), OPTIONS)
+    assert found.total < 1
+
+
+def test_an_alert_takes_evidence_and_an_effect_of_the_same_signal() -> None:
+    evidence = Evidence(total=1.2, by_signal={Signal.EMBEDDING: 1.1, Signal.OUTPUT: 0.1})
+    assert crossed(evidence, findings(signals=(Signal.EMBEDDING,))) == (Signal.EMBEDDING,)
+    assert crossed(evidence, findings(effect=0.01, signals=(Signal.EMBEDDING,))) == ()
+    assert crossed(evidence, findings(signals=(Signal.OUTPUT,))) == ()
+    assert crossed(evidence.model_copy(update={"total": 0.99}), findings()) == ()
+    assert crossed(Evidence(), findings()) == ()
+
+
+def test_signals_that_share_the_evidence_are_all_named() -> None:
+    evidence = Evidence(total=1.0, by_signal=dict.fromkeys(Signal, 1 / SIX))
+    assert crossed(evidence, findings()) == tuple(Signal)
+
+
+@pytest.mark.parametrize("hours", [24, 168])
+def test_without_a_drift_a_year_passes_before_an_alert(hours: int) -> None:
+    rng, years = np.random.default_rng(3), 60
+    alarms, ends = 0, []
+    for _ in range(years):
+        found, alarmed = Evidence(until=START), False
+        for number in range(1, 365 * 24 // hours):
+            given = [
+                Finding(signal=signal, rows=9, effect=1, smallest=0.1, p=p, e=e_value(p))
+                for signal, p in zip(Signal, rng.random(SIX), strict=True)
+            ]
+            found = advance(found, given, window(START + timedelta(hours=hours * number)), OPTIONS)
+            alarmed |= bool(crossed(found, given))
+        alarms += alarmed
+        ends.append(found.total)
+    assert alarms / years < 0.63  # 1 − 1/e: of alarms that come once a year on average
+    assert np.mean(ends) < 3

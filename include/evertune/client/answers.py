@@ -127,11 +127,42 @@ class Feedback(Answer):
     """A feedback as it was kept: its words are redacted."""
 
     id: str
+    origin: Literal["expert", "import", "correction"]
+    """Who gave it; in this order their labels count."""
     truth: str | None
     correction: str | None
     thumbs: Literal["up", "down"] | None
     comment: str | None
     at: datetime
+
+
+class ReviewRow(Answer):
+    """An answer that somebody should label."""
+
+    id: str
+    text: str
+    label: str
+    """What the model answered."""
+    scores: dict[str, float]
+    why: str
+    pick: str
+    """Proof of the chance with which it was drawn. Send it back with the label."""
+
+
+class Review(Answer):
+    """The next answers to label, in an order that says nothing of them."""
+
+    project: str
+    generation: int
+    labels: tuple[str, ...]
+    waiting: int
+    rows: tuple[ReviewRow, ...]
+
+
+class Kept(Answer):
+    """How many answers have a label by it."""
+
+    kept: int
 
 
 class Lineage(Answer):

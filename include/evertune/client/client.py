@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import quote
@@ -57,9 +57,21 @@ class Client:
 
     # -- answers
 
-    def predict(self, project: str, texts: str | Sequence[str], *, explain: bool = False) -> answers.Predictions:
-        """Classify one text or several; with ``explain`` each word's weight comes along."""
-        body = {"texts": texts if isinstance(texts, str) else list(texts), "explain": explain}
+    def predict(
+        self,
+        project: str,
+        texts: str | Sequence[str],
+        *,
+        explain: bool = False,
+        groups: str | Sequence[str | None] | None = None,
+    ) -> answers.Predictions:
+        """Classify one text or several; with ``explain`` each word's weight comes along.
+
+        ``groups``: what each text is a part of (a document, a conversation), one name for all or one for each.
+        """
+        body: dict[str, Any] = {"texts": texts if isinstance(texts, str) else list(texts), "explain": explain}
+        if groups is not None:
+            body["groups"] = groups if isinstance(groups, str) else list(groups)
         return answers.Predictions.model_validate_json(self._post(f"/v1/projects/{_part(project)}/predict", body))
 
     def feedback(
@@ -81,6 +93,28 @@ class Client:
     def prediction(self, prediction_id: str) -> answers.StoredPrediction:
         """An answer that was given, what was said of it, and where it comes from."""
         return answers.StoredPrediction.model_validate_json(self._get(f"/v1/predictions/{_part(prediction_id)}"))
+
+    # -- labels
+
+    def review(self, project: str, limit: int = 20) -> answers.Review:
+        """The answers that are most worth labelling."""
+        found = self._get(f"/v1/projects/{_part(project)}/review", {"limit": limit})
+        return answers.Review.model_validate_json(found)
+
+    def label(
+        self,
+        project: str,
+        labels: Iterable[Mapping[str, str | None]],
+        *,
+        origin: Literal["expert", "import"] = "expert",
+    ) -> int:
+        """Give labels, each with ``id``, ``label``, the ``pick`` of :meth:`review` and, if you like, ``annotator``.
+
+        All are kept, or none. Returns of how many answers.
+        """
+        body = {"labels": [dict(one) for one in labels], "origin": origin}
+        found = self._post(f"/v1/projects/{_part(project)}/review", body)
+        return answers.Kept.model_validate_json(found).kept
 
     # -- projects
 

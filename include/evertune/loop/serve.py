@@ -13,6 +13,7 @@ import structlog
 from evertune.ledger import keys, releases, segments
 from evertune.loop.followed import Ledger, LedgerReleases
 from evertune.loop.lineage import lineage
+from evertune.loop.review import Answering, Review
 from evertune.serving.access import Access
 from evertune.serving.engine.batcher import Batcher
 from evertune.serving.follower import Follower
@@ -21,6 +22,7 @@ from evertune.serving.http.limits import Limits
 from evertune.serving.http.service import LOOPBACK, Openness, Service
 from evertune.serving.live import Live
 from evertune.serving.log import TrafficLog
+from evertune.serving.picks import Picks
 from evertune.serving.rates import Rates
 from evertune.settings import Settings
 
@@ -74,6 +76,9 @@ def service(settings: Settings, options: Options) -> Iterator[Service]:
         history=lambda slug: releases.history(ledger.engine, slug),
         limits=options.limits,
         openness=options.openness,
+        review=Review(settings.home, lambda slug: _answering(live, slug)),
+        picks=Picks.of(settings.home),
+        salt=settings.subject_salt,
     )
     access.start()
     follower.start()
@@ -82,6 +87,11 @@ def service(settings: Settings, options: Options) -> Iterator[Service]:
     finally:
         follower.stop()
         access.stop()
+
+
+def _answering(live: Live, slug: str) -> Answering | None:
+    served = live.get(slug)
+    return Answering(served.release.generation, served.labels) if served else None
 
 
 def _retention_days(live: Live, slug: str) -> int | None:

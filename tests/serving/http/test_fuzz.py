@@ -53,7 +53,7 @@ def lasting(made: Any) -> Any:
 
 OPERATIONS = [
     "predict", "feedback", "prediction", "projects", "project", "releases",
-    "graphql", "overview", "healthz", "readyz", "metrics",
+    "review", "label", "graphql", "overview", "healthz", "readyz", "metrics",
 ]  # fmt: skip
 
 

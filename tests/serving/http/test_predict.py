@@ -13,6 +13,7 @@ from tests.serving.http.world import MAX_TOKENS, REVIEWS, predict
 from evertune.serving.engine.answers import DeadlineError, EngineError, OverloadedError
 from evertune.serving.http.limits import Limits
 from evertune.serving.log import LogFullError
+from evertune.text import pseudonym
 
 
 def test_one_text_is_answered_with_all_that_the_answer_rests_on(client: TestClient) -> None:
@@ -141,3 +142,32 @@ def test_a_request_has_so_many_texts_and_fewer_with_explanations(
 ) -> None:
     client, _ = start(limits=Limits(texts=3, explained_texts=1))
     assert predict(client, ["good"] * texts, explain=explain).status_code == status
+
+
+def _groups(service: Any, response: Any) -> list[str | None]:
+    found = [service.log.find(one["id"]) for one in response.json()["predictions"]]
+    return [one.answer.group for one in found]
+
+
+def test_the_groups_of_texts_are_kept_as_hashes_of_this_project(start: Start) -> None:
+    client, service = start()
+    service.salt = "pepper"
+    ann, bob, nobody = _groups(service, predict(client, ["a", "b", "c"], groups=["Ann", "Bob", None]))
+    assert (ann, bob) == (pseudonym("Ann", REVIEWS, "pepper"), pseudonym("Bob", REVIEWS, "pepper"))
+    assert nobody is None
+    assert _groups(service, predict(client, ["a", "b"], groups="Ann")) == [ann, ann]
+    assert _groups(service, predict(client, ["a", "b"])) == [None, None]
+    query = 'mutation { predict(project: "reviews", texts: ["a"], groups: ["Ann"]) { predictions { id } } }'
+    found = world.post(client, "/graphql", {"query": query}).json()["data"]["predict"]["predictions"]
+    stored = service.log.find(found[0]["id"])
+    assert stored is not None
+    assert stored.answer.group == ann
+
+
+@pytest.mark.parametrize(
+    "groups", [["Ann"], ["Ann", ""], ["Ann", " "], "", ["Ann", "x" * 1001], [], ["a", "b", "c"], {"a": 1}, [1, 2]]
+)
+def test_groups_that_are_none_are_refused(client: TestClient, groups: object) -> None:
+    response = predict(client, ["a", "b"], groups=groups)
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["where"].startswith("body.groups")

@@ -24,6 +24,7 @@ NO_KEY = ["none", "bad", "expired", "revoked"]
 BODIES: dict[str, Any] = {
     "/v1/projects/{project}/predict": {"texts": "good"},
     "/v1/predictions/{prediction_id}/feedback": {"thumbs": "up"},
+    "/v1/projects/{project}/review": {"labels": [{"id": "ID", "label": "positive"}]},
     "/graphql": {"query": "{ __typename }"},
 }
 OTHERS: dict[tuple[str, str], int] = {
@@ -32,6 +33,8 @@ OTHERS: dict[tuple[str, str], int] = {
     ("GET", "/v1/projects/{project}"): 404,
     ("GET", "/v1/projects/{project}/releases"): 404,
     ("POST", "/v1/projects/{project}/predict"): 404,
+    ("GET", "/v1/projects/{project}/review"): 404,
+    ("POST", "/v1/projects/{project}/review"): 404,
     ("GET", "/v1/predictions/{prediction_id}"): 404,
     ("POST", "/v1/predictions/{prediction_id}/feedback"): 404,
     ("POST", "/graphql"): 200,
@@ -47,6 +50,11 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "Query.projects": ("{ projects { slug } }", {"projects": [{"slug": NEWS}]}),
     "Query.project": ('{ project(slug: "reviews") { slug } }', {"project": None}),
     "Query.prediction": ('{ prediction(id: "ID") { text } }', {"prediction": None}),
+    "Query.review": ('{ review(project: "reviews") { waiting } }', {"review": None}),
+    "Mutation.label": (
+        'mutation { label(project: "reviews", labels: [{id: "ID", label: "positive"}]) { kept } }',
+        {"label": None},
+    ),
     "Mutation.predict": (
         'mutation { predict(project: "reviews", texts: ["good"]) { predictions { label } } }',
         {"predict": None},

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 from evertune.serving.engine.answers import DeadlineError, EngineError, OverloadedError, Prediction
 from evertune.serving.http.problems import Fault, RefusedError, invalid, overloaded
 from evertune.serving.log import Answer, LogError
+from evertune.text import pseudonym
 
 if TYPE_CHECKING:
     from evertune.serving.access import Identity
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _LOG_RETRY_S = 30.0
+_LONGEST_GROUP = 1_000
 
 
 class Answered(NamedTuple):
@@ -31,14 +34,22 @@ class Answered(NamedTuple):
 
 
 async def predict(
-    service: Service, caller: Identity, project: str, texts: Sequence[str], *, explain: bool, arrived: float
+    service: Service,
+    caller: Identity,
+    project: str,
+    texts: Sequence[str],
+    *,
+    explain: bool,
+    arrived: float,
+    groups: str | Sequence[str | None] | None = None,
 ) -> Answered:
     """Answer the texts; each answer is in the log before this returns. ``arrived`` is in the loop's time."""
     served = service.served(caller, project, "predict")
     check_texts(texts, service.limits, explain=explain)
+    hashed = hashed_groups(groups, len(texts), project, service.salt)
     received = datetime.now(UTC)
     predictions = await _compute(service, served, texts, explain=explain, arrived=arrived)
-    ids = await _logged(service, served, predictions, caller, received)
+    ids = await _logged(service, served, predictions, caller, received, groups=hashed)
     service.meters.answered(served, predictions)
     service.traffic.answered(project, asyncio.get_running_loop().time() - arrived)
     return Answered(served, ids, predictions)
@@ -65,6 +76,27 @@ def _text_fault(text: str, longest: int) -> str | None:
     return f"has {len(text):,} characters; {longest:,} are allowed" if len(text) > longest else None
 
 
+def hashed_groups(
+    groups: str | Sequence[str | None] | None, texts: int, project: str, salt: str
+) -> Iterable[str | None]:
+    """What is kept of each text's group; as many as there are texts, or without end. Raises 422 for others."""
+    if groups is None:
+        return repeat(None)
+    given = [groups] if isinstance(groups, str) else groups
+    faults = []
+    if not isinstance(groups, str) and len(groups) != texts:
+        faults.append(Fault(where="body.groups", what=f"has {len(groups)} groups for {texts} texts: give one for each"))
+    faults += [
+        Fault(where="body.groups", what=f"number {place} must have 1 to {_LONGEST_GROUP} characters, or be null")
+        for place, one in enumerate(given)
+        if one is not None and (not one.strip() or len(one) > _LONGEST_GROUP)
+    ][:20]
+    if faults:
+        raise invalid(*faults)
+    names = {one: pseudonym(one, project, salt) for one in given if one is not None}
+    return repeat(names[groups]) if isinstance(groups, str) else [names.get(one or "") for one in groups]
+
+
 async def _compute(
     service: Service, served: Served, texts: Sequence[str], *, explain: bool, arrived: float
 ) -> list[Prediction]:
@@ -85,7 +117,13 @@ async def _compute(
 
 
 async def _logged(
-    service: Service, served: Served, predictions: Sequence[Prediction], caller: Identity, received: datetime
+    service: Service,
+    served: Served,
+    predictions: Sequence[Prediction],
+    caller: Identity,
+    received: datetime,
+    *,
+    groups: Iterable[str | None],
 ) -> Sequence[str | None]:
     release, answered = served.release, datetime.now(UTC)
     answers = [
@@ -100,8 +138,9 @@ async def _logged(
             caller.key_id,
             received,
             answered,
+            group,
         )
-        for one in predictions
+        for one, group in zip(predictions, groups, strict=False)
     ]
     try:
         return await service.log.append(answers)

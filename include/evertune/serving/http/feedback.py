@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from evertune.serving.http.answering import log_away
 from evertune.serving.http.problems import Fault, invalid
 from evertune.serving.http.quality import SPAN, Label
 from evertune.serving.log import Feedback, LogError, StoredFeedback
+from evertune.serving.log.labels import label_of
 from evertune.text import clean
 
 if TYPE_CHECKING:
@@ -42,13 +42,14 @@ async def give(service: Service, caller: Identity, prediction_id: str, body: Fee
         comment=_redacted(served, body.comment),
         key_id=caller.key_id,
         at=datetime.now(UTC),
+        label=body.truth or (body.correction if body.correction in served.labels else None),
     )
     try:
         (feedback_id,) = await service.log.append([said])
     except LogError as fault:
         raise log_away(service, fault) from fault
     service.meters.feedback(said)
-    if (truth := truth_of(said, served.labels)) is not None:
+    if (truth := label_of(said, served.labels)) is not None:
         service.quality.add(said.project, Label(prediction_id, said.generation, truth, label, said.at))
     return StoredFeedback(feedback_id, 0, 0, said)
 
@@ -59,6 +60,8 @@ def check(body: FeedbackBody, served: Served, limits: Limits) -> None:
     if body.truth is not None and body.truth not in served.labels:
         some = ", ".join(served.labels[:10]) + (", …" if len(served.labels) > 10 else "")
         faults.append(Fault(where="body.truth", what=f"is none of the project's labels: {some}"))
+    if None not in (body.truth, body.correction) and body.correction in served.labels and body.correction != body.truth:
+        faults.append(Fault(where="body.correction", what="is another label than truth: say which is right"))
     most = limits.comment_characters
     faults += [
         Fault(where=f"body.{name}", what=f"has more than {most:,} characters")
@@ -67,13 +70,6 @@ def check(body: FeedbackBody, served: Served, limits: Limits) -> None:
     ]
     if faults:
         raise invalid(*faults)
-
-
-def truth_of(said: Feedback, labels: Sequence[str]) -> str | None:
-    """The label that a feedback gives, if any: the truth, or a correction that names a class."""
-    if said.truth is not None:
-        return said.truth
-    return said.correction if said.correction in labels else None
 
 
 def _redacted(served: Served, text: str | None) -> str | None:
@@ -94,5 +90,6 @@ def _past_labels(service: Service, project: str) -> list[Label]:
     return [
         Label(one.prediction_id, one.generation, truth, one.predicted, one.at)
         for one in said
-        if (truth := truth_of(one, labels)) is not None
+        # Answers that were picked because the model was unsure say nothing of how good the others are.
+        if (truth := label_of(one, labels)) is not None and one.probability is None
     ]

@@ -27,7 +27,10 @@ from graphql import (
 from evertune.serving.http.limits import Limits
 from evertune.serving.http.problems import RefusedError
 
-PRICES = {"prediction": 10, "predict": 10, "feedback": 10, "lineage": 5, "releases": 2, "projects": 2}
+PRICES = {
+    "prediction": 10, "predict": 10, "feedback": 10, "label": 20, "review": 40, "lineage": 5, "releases": 2,
+    "projects": 2,
+}  # fmt: skip
 """What is asked of the disk, the ledger or the model costs more than 1."""
 LISTS = {"releases": 20, "projects": 10}
 """Objects that a list is taken to have where no limit is given."""

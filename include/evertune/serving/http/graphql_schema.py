@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import strawberry
 
-from evertune.serving.http import answering, feedback, lookup, schemas, views
+from evertune.serving.http import answering, feedback, lookup, review, schemas, views
 from evertune.serving.http.graphql_types import (
     Feedback,
     Info,
+    Kept,
+    Origin,
     Prediction,
     Predictions,
     Project,
     ReleaseRef,
+    Review,
     StoredPrediction,
     Thumbs,
 )
@@ -28,6 +31,16 @@ class Saying:
     correction: str | None = None
     thumbs: Thumbs | None = None
     comment: str | None = None
+
+
+@strawberry.input(description="A label for one answer, with the pick as the queue gave it.")
+class Labelling:
+    """A label for one answer."""
+
+    id: strawberry.ID
+    label: str
+    pick: str | None = None
+    annotator: str | None = None
 
 
 async def _projects(info: Info) -> list[Project]:
@@ -46,10 +59,14 @@ async def _prediction(info: Info, id: strawberry.ID) -> StoredPrediction | None:
     return StoredPrediction.of(await lookup.find(call.service, call.known, str(id)))
 
 
-async def _predict(info: Info, project: str, texts: list[str], explain: bool = False) -> Predictions | None:
+async def _predict(
+    info: Info, project: str, texts: list[str], explain: bool = False, groups: list[str | None] | None = None
+) -> Predictions | None:
     call = info.context
     found = views.predictions(
-        await answering.predict(call.service, call.known, project, texts, explain=explain, arrived=call.arrived)
+        await answering.predict(
+            call.service, call.known, project, texts, explain=explain, arrived=call.arrived, groups=groups
+        )
     )
     return Predictions(
         predictions=[Prediction.of(one) for one in found["predictions"]], release=ReleaseRef(**found["release"])
@@ -67,6 +84,18 @@ async def _feedback(info: Info, id: strawberry.ID, saying: Saying) -> Feedback |
     return Feedback.of(await feedback.give(call.service, call.known, str(id), body))
 
 
+async def _review(info: Info, project: str, limit: int = 20) -> Review | None:
+    call = info.context
+    return Review.of(await review.queue(call.service, call.known, project, max(1, min(limit, 1000))))
+
+
+async def _label(info: Info, project: str, labels: list[Labelling], origin: Origin = Origin.EXPERT) -> Kept | None:
+    call = info.context
+    given = [{**vars(one), "id": str(one.id)} for one in labels]
+    body = schemas.ReviewBody.model_validate({"labels": given, "origin": origin.value})
+    return Kept(kept=await review.give(call.service, call.known, project, body))
+
+
 @strawberry.type
 class Query:
     """What can be read."""
@@ -76,6 +105,9 @@ class Query:
     prediction: StoredPrediction | None = strawberry.field(
         resolver=_prediction,
         description="An answer that was given, what was said of it, and where it comes from.",
+    )
+    review: Review | None = strawberry.field(
+        resolver=_review, description="The answers that are most worth labelling, drawn with known chances."
     )
 
 
@@ -90,3 +122,4 @@ class Mutation:
     feedback: Feedback | None = strawberry.mutation(
         resolver=_feedback, description="Say what an answer should have been, or what you think of it."
     )
+    label: Kept | None = strawberry.mutation(resolver=_label, description="Give labels; all are kept, or none.")

@@ -27,6 +27,15 @@ class Thumbs(Enum):
     DOWN = "down"
 
 
+@strawberry.enum(description="Who gave a label, in the order in which theirs count.")
+class Origin(Enum):
+    """Who gave a label."""
+
+    EXPERT = "expert"
+    IMPORT = "import"
+    CORRECTION = "correction"
+
+
 @strawberry.type(description="A label and its calibrated probability.")
 class Score:
     """A label and its calibrated probability."""
@@ -196,6 +205,7 @@ class Feedback:
     """A feedback as it was kept."""
 
     id: str
+    origin: Origin
     truth: str | None
     correction: str | None
     thumbs: Thumbs | None
@@ -206,7 +216,44 @@ class Feedback:
     def of(cls, one: StoredFeedback) -> Self:
         """As it is shown."""
         found = views.feedback(one).model_dump()
-        return cls(**{**found, "thumbs": Thumbs(found["thumbs"]) if found["thumbs"] else None})
+        thumbs = Thumbs(found["thumbs"]) if found["thumbs"] else None
+        return cls(**{**found, "thumbs": thumbs, "origin": Origin(found["origin"])})
+
+
+@strawberry.type(description="An answer that somebody should label.")
+class ReviewRow:
+    """An answer that somebody should label."""
+
+    id: str
+    text: str
+    label: str
+    scores: list[Score]
+    why: str
+    pick: str
+
+
+@strawberry.type(description="How many answers have a label by it.")
+class Kept:
+    """How many answers have a label by it."""
+
+    kept: int
+
+
+@strawberry.type(description="The next answers to label, in an order that says nothing of them.")
+class Review:
+    """The next answers to label."""
+
+    project: str
+    generation: int
+    labels: list[str]
+    waiting: int
+    rows: list[ReviewRow]
+
+    @classmethod
+    def of(cls, one: schemas.ReviewOut) -> Self:
+        """As it is shown."""
+        rows = [ReviewRow(**{**row.model_dump(), "scores": Score.all(row.scores)}) for row in one.rows]
+        return cls(**{**one.model_dump(), "rows": rows})
 
 
 @strawberry.type(description="An answer out of the traffic log.")

@@ -32,6 +32,7 @@ Surface = Literal["always", "page", "docs", "metrics"]
 SURFACES: dict[str, Surface] = {
     "/healthz": "always",
     "/readyz": "always",
+    "/review": "always",
     "/": "page",
     "/v1/overview": "page",
     "/docs": "docs",

@@ -1,4 +1,7 @@
-"""The page at ``/``: each project's release, traffic and rolling F1 as pictures, in one document without any other."""
+"""The pages: ``/`` with each project's release, traffic and rolling F1 as pictures, ``/review`` to label answers.
+
+Each is one document without any other.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,20 @@ from pathlib import Path
 
 from starlette.responses import HTMLResponse
 
-_DOCUMENT = Path(__file__).with_name("page.html")
+OVERVIEW, REVIEW = "page.html", "review.html"
 
 
 @cache
-def _document() -> str:
-    return _DOCUMENT.read_text("utf-8")
+def _document(name: str) -> str:
+    return Path(__file__).with_name(name).read_text("utf-8")
 
 
-def response() -> HTMLResponse:
-    """The page. Only what carries this answer's nonce runs, and nothing is loaded but the numbers."""
+def response(name: str = OVERVIEW) -> HTMLResponse:
+    """The page. Only what carries this answer's nonce runs, and nothing is loaded but what this server tells."""
     nonce = secrets.token_urlsafe(16)
     policy = (
         f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; "
         "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     headers = {"content-security-policy": policy, "cache-control": "no-store"}
-    return HTMLResponse(_document().replace("{{nonce}}", nonce), headers=headers)
+    return HTMLResponse(_document(name).replace("{{nonce}}", nonce), headers=headers)

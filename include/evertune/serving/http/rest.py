@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from evertune.serving.http import answering, feedback, lookup, metrics, page, schemas, server_schemas, views
+from evertune.serving.http import answering, feedback, lookup, metrics, page, review, schemas, server_schemas, views
 from evertune.serving.http.guard import CALL, Call
 from evertune.serving.http.lean import Lean
 from evertune.serving.http.problems import MEDIA_TYPE, RefusedError, dumps
@@ -36,6 +36,7 @@ _WHY = {
 }
 READ = _problems(401, 404, 422, 429, 503)
 BODY = _problems(400, 401, 403, 404, 408, 413, 415, 422, 429, 503)
+REVIEW = _problems(401, 403, 404, 422, 429, 503)
 SURFACE = _problems(401, 403, 429, 503)
 
 router = APIRouter()
@@ -63,8 +64,8 @@ async def predict(request: Request, project: str, body: schemas.PredictBody) -> 
     call = _call(request)
     texts = [body.texts] if isinstance(body.texts, str) else body.texts
     found = await answering.predict(
-        call.service, call.known, project, texts, explain=body.explain, arrived=call.arrived
-    )  # fmt: skip
+        call.service, call.known, project, texts, explain=body.explain, arrived=call.arrived, groups=body.groups
+    )
     return _json(views.predictions(found))
 
 
@@ -81,6 +82,29 @@ async def give_feedback(request: Request, prediction_id: str, body: schemas.Feed
     call = _call(request)
     kept = await feedback.give(call.service, call.known, prediction_id, body)
     return _json(views.feedback(kept).model_dump(), 201)
+
+
+@lean.post(
+    "/v1/projects/{project}/review",
+    operation_id="label",
+    tags=["labels"],
+    response_model=schemas.ReviewKept,
+    status_code=201,
+    responses=BODY,
+)
+async def label(request: Request, project: str, body: schemas.ReviewBody) -> Response:
+    """Give labels: by a person for answers out of the queue, or imported from a tool. All are kept, or none."""
+    call = _call(request)
+    return _json({"kept": await review.give(call.service, call.known, project, body)}, 201)
+
+
+@router.get("/v1/projects/{project}/review", operation_id="review", tags=["labels"], responses=REVIEW)
+async def show_queue(
+    request: Request, project: str, limit: Annotated[int, Query(ge=1, le=1000)] = 20
+) -> schemas.ReviewOut:  # fmt: skip
+    """The answers that are most worth labelling: unsure, new, each only once, drawn with known chances."""
+    call = _call(request)
+    return await review.queue(call.service, call.known, project, limit)
 
 
 @router.get("/v1/predictions/{prediction_id}", operation_id="prediction", tags=["answers"], responses=READ)
@@ -160,3 +184,9 @@ async def show_metrics(request: Request) -> Response:
 async def show_page() -> Response:
     """The page for people."""
     return page.response()
+
+
+@router.get("/review", include_in_schema=False)
+async def show_review() -> Response:
+    """The page on which people label. It holds nothing: what it shows it asks for with the key that it is given."""
+    return page.response(page.REVIEW)

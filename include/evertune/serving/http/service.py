@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from evertune.serving.http.metrics import Meters
 from evertune.serving.http.problems import RefusedError, unknown
 from evertune.serving.http.quality import Quality
 from evertune.serving.http.traffic import Traffic
+from evertune.serving.labelling import NoReview, Reviewing
+from evertune.serving.picks import Picks
 
 if TYPE_CHECKING:
     from evertune.serving.access import Access, Identity
@@ -63,6 +66,12 @@ class Service:
     quality: Quality = field(default_factory=Quality)
     traffic: Traffic = field(default_factory=Traffic)
     meters: Meters = field(default_factory=Meters)
+    review: Reviewing = field(default_factory=NoReview)
+    """Draws answers that people should label."""
+    picks: Picks = field(default_factory=lambda: Picks(secrets.token_bytes(32)))
+    """Signs with what chance they were drawn."""
+    salt: str = ""
+    """Of the hashes that stand for groups and annotators."""
     closing: bool = False
     """New requests are refused; those that were accepted are finished."""
     rebuilt: set[str] = field(default_factory=set)

@@ -120,6 +120,7 @@ def feedback(one: StoredFeedback) -> schemas.FeedbackOut:
     said: Any = one.feedback
     return schemas.FeedbackOut(
         id=one.id,
+        origin=said.origin,
         truth=said.truth,
         correction=said.correction,
         thumbs=said.thumbs,

@@ -1,0 +1,124 @@
+"""What people should label next: the newest unlabelled answers of the release that answers, drawn by their use."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from evertune.records import EvertuneError
+from evertune.serving.labelling import Drawn
+
+if TYPE_CHECKING:
+    from evertune.monitoring.review import Candidates
+    from evertune.serving.log.recent import Recent
+
+POOL = 2_000
+"""Answers that are drawn from."""
+QUEUE = 200
+"""Answers that are drawn, about. Fixed: were it the asker's to choose, so would be each answer's chance."""
+SEED = 1
+_FRESH_S = 30.0
+log = structlog.get_logger(__name__)
+
+
+class Answering(NamedTuple):
+    """The release whose answers are looked at."""
+
+    generation: int
+    labels: tuple[str, ...]
+
+
+@dataclass
+class _Draw:
+    generation: int
+    at: float
+    rows: list[Drawn]
+    labelled: set[str] = field(default_factory=set)
+
+
+class Review:
+    """The draws of all projects of a home. Safe in threads. A draw takes about a second and holds for half a minute."""
+
+    def __init__(self, home: Path, answering: Callable[[str], Answering | None]) -> None:
+        """``answering``: which release of a project answers; ``None``: none yet."""
+        self._home, self._answering = home, answering
+        self._draws: dict[str, _Draw] = {}
+        self._lock = threading.Lock()
+
+    def draw(self, project: str) -> list[Drawn]:
+        """The answers to label, in no order that says anything of them."""
+        release = self._answering(project)
+        if release is None:
+            return []
+        with self._lock:
+            known = self._draws.get(project)
+            if known is None or known.generation != release.generation or time.monotonic() - known.at > _FRESH_S:
+                rows = drawn(self._home, project, release)
+                # What was labelled while they were read may not be on the disk of their reading.
+                labelled = set() if known is None else known.labelled & {row.id for row in rows}
+                known = self._draws[project] = _Draw(release.generation, time.monotonic(), rows, labelled)
+            return [row for row in known.rows if row.id not in known.labelled]
+
+    def labelled(self, project: str, ids: set[str]) -> None:
+        """These have a label now."""
+        if (known := self._draws.get(project)) is not None:
+            known.labelled |= ids
+
+
+def drawn(home: Path, project: str, release: Answering) -> list[Drawn]:
+    """Draw anew."""
+    from evertune.monitoring import review
+    from evertune.serving.log.recent import recent
+
+    pool = recent(home / "traffic", project, release.generation, POOL)
+    candidates = _unlabelled(home, project, pool, release)
+    names = release.labels if candidates.scores.shape[1] == len(release.labels) else ()
+    rows = {id_: place for place, id_ in enumerate(candidates.ids)}
+    return [
+        Drawn(
+            one.id,
+            candidates.texts[rows[one.id]],
+            dict(zip(names, candidates.scores[rows[one.id]].round(6).tolist(), strict=False)),
+            one.probability,
+            one.why,
+        )
+        for one in review.pick(candidates, QUEUE, SEED)
+    ]
+
+
+def _unlabelled(home: Path, project: str, pool: Recent, release: Answering) -> Candidates:
+    """The pool without what has a label, and without what says the very same: it is represented already."""
+    from evertune.monitoring.review import Candidates
+    from evertune.serving.log.labels import labelled_ids
+
+    done = labelled_ids(home / "traffic", project, set(pool.ids), release.labels)
+    said = {text for id_, text in zip(pool.ids, pool.texts, strict=True) if id_ in done}
+    kept = [place for place, text in enumerate(pool.texts) if text not in said]
+    embeddings = pool.embeddings[kept]
+    return Candidates(
+        [pool.ids[place] for place in kept],
+        [pool.texts[place] for place in kept],
+        pool.scores[kept],
+        embeddings,
+        _novelty(home / "monitoring" / project / str(release.generation), embeddings),
+    )
+
+
+def _novelty(folder: Path, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How far out each is; 0 where the release's reference is not there (yet): the draw goes on without."""
+    from evertune.monitoring.reference import Reference
+
+    if folder.is_dir() and len(embeddings):
+        try:
+            return Reference.read(folder).novelty(embeddings)
+        except (EvertuneError, OSError, ValueError, KeyError) as fault:
+            log.warning("review.reference_unread", folder=str(folder), reason=str(fault))
+    return np.zeros(len(embeddings))

@@ -66,6 +66,8 @@ class Event(Record):
     kind: Kind
     payload: dict[str, Any]
     created: datetime
+    hash: str
+    """Over all of it and the events before: with the id it is unique over all ledgers."""
 
 
 def append(session: Session, project: str, kind: Kind, payload: Mapping[str, Any]) -> Head:
@@ -175,16 +177,25 @@ def undelivered(engine: Engine, limit: int = 100) -> list[Event]:
     """The oldest events that nobody has been told of yet."""
     query = select(EventRow).where(EventRow.delivered_at.is_(None)).order_by(EventRow.id).limit(limit)
     with reading(engine) as session:
-        return [
-            Event(
-                id=row.id,
-                project=row.project,
-                kind=Kind(row.kind),
-                payload=json.loads(row.payload),
-                created=datetime.fromisoformat(row.created),
-            )
-            for row in session.scalars(query)
-        ]
+        return [_event(row) for row in session.scalars(query)]
+
+
+def after(engine: Engine, project: str, last: int, limit: int = 100) -> list[Event]:
+    """The project's oldest events that came after the one of this id."""
+    query = select(EventRow).where(EventRow.project == project, EventRow.id > last).order_by(EventRow.id).limit(limit)
+    with reading(engine) as session:
+        return [_event(row) for row in session.scalars(query)]
+
+
+def _event(row: EventRow) -> Event:
+    return Event(
+        id=row.id,
+        project=row.project,
+        kind=Kind(row.kind),
+        payload=json.loads(row.payload),
+        created=datetime.fromisoformat(row.created),
+        hash=row.hash,
+    )
 
 
 def delivered(engine: Engine, ids: Sequence[int]) -> None:
@@ -192,3 +203,13 @@ def delivered(engine: Engine, ids: Sequence[int]) -> None:
     with writing(engine) as session:
         told = update(EventRow).where(EventRow.id.in_(ids), EventRow.delivered_at.is_(None))
         session.execute(told.values(delivered_at=clock(session)))
+
+
+def delivered_until(engine: Engine, project: str, last: int) -> None:
+    """Note that all of the project's events up to this id have been told to everybody whom they concern."""
+    waiting = (EventRow.project == project, EventRow.id <= last, EventRow.delivered_at.is_(None))
+    with reading(engine) as session:
+        if session.scalar(select(EventRow.id).where(*waiting).limit(1)) is None:
+            return
+    with writing(engine) as session:
+        session.execute(update(EventRow).where(*waiting).values(delivered_at=clock(session)))

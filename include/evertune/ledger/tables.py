@@ -360,3 +360,25 @@ class AlertRow(Table):
     created: Mapped[datetime]
     closed: Mapped[datetime | None]
     """When it was answered, or found outdated."""
+
+
+class DeliveryRow(Table):
+    """How far a webhook has been told a project's events. Only ``deliveries.py`` writes here."""
+
+    __tablename__ = "deliveries"
+
+    project: Mapped[str] = mapped_column(primary_key=True)
+    webhook: Mapped[str] = mapped_column(primary_key=True)
+    """Hash of its address, which may hold a secret."""
+    until: Mapped[int]
+    """Id of the last event that it was told, or that does not concern it."""
+    failures: Mapped[int]
+    """Tries since the last that got through."""
+    retry_at: Mapped[datetime | None]
+    fault: Mapped[str | None]
+    """Why the last try failed."""
+    missed: Mapped[int]
+    """Events that were given up after days of tries."""
+    holder: Mapped[str | None]
+    """Who delivers now, until ``held_until``: two at once could change the order."""
+    held_until: Mapped[datetime | None]

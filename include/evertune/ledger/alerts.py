@@ -172,16 +172,25 @@ def rule(engine: Engine, project: str, decide: Rule) -> AlertEntry | None:
         row = session.scalar(_of(project, generation, AlertStatus.OPEN))
         if row is None:
             return None
-        run = active_row(session, project)
-        working = run is not None and run.lease_until > now
         asked = tuple(triggers.asked_by_alerts(session, project))
-        retrain, why = decide(_entry(row), Standing(now, generation, working, asked))
+        retrain, why = decide(_entry(row), Standing(now, generation, _working(session, project, now), asked))
         row.ruling = printable(why)
         if retrain:
             reason = f"drift in window {row.window}: {', '.join(row.signals)}"
             triggers.insert(session, project, Cause.ALERT, row.key, reason, row.generation)
             row.status = AlertStatus.TRIGGERED.value
         return _entry(row)
+
+
+def working(engine: Engine, project: str) -> bool:
+    """Whether a run of the project is active and its owner alive, as far as its lease tells."""
+    with reading(engine) as session:
+        return _working(session, project, clock(session))
+
+
+def _working(session: Session, project: str, now: datetime) -> bool:
+    run = active_row(session, project)
+    return run is not None and run.lease_until > now
 
 
 def settle(engine: Engine, project: str) -> None:

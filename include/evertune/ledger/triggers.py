@@ -60,6 +60,15 @@ def find(session: Session, project: str, key: str) -> TriggerRow | None:
     return session.scalar(select(TriggerRow).where(TriggerRow.project == project, TriggerRow.key == key))
 
 
+def unheard(engine: Engine, project: str) -> bool:
+    """Whether an alert asked for a run that nobody has begun yet. One whose run failed waits for the next by itself."""
+    query = select(TriggerRow.id).where(
+        TriggerRow.project == project, *PENDING, TriggerRow.cause == Cause.ALERT.value, TriggerRow.runs == 0
+    )
+    with reading(engine) as session:
+        return session.scalar(query.limit(1)) is not None
+
+
 def asked_by_alerts(session: Session, project: str, most: int = 1000) -> list[datetime]:
     """When retrains for drift were asked for, newest first; without those that nobody answered any more."""
     counted = TriggerRow.answer.is_(None) | (TriggerRow.answer != UNANSWERED)

@@ -1,0 +1,258 @@
+"""The monitor: traffic is cut into windows, tested against what its release knows, and ruled on by the policy.
+
+Three steps, which Airflow runs as tasks and :func:`watch` in one process. Each may be killed at any line and called
+again: what it did is in the ledger, and what it was about to do is still to be done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+from sqlalchemy import Engine
+
+from evertune.ledger import alerts, releases, triggers, windows
+from evertune.ledger import engine as ledger_engine
+from evertune.ledger.alerts import AlertEntry, Standing
+from evertune.loop import reference as references
+from evertune.loop import traffic
+from evertune.loop.followed import served_here
+from evertune.monitoring import policy
+from evertune.monitoring.budget import advance, crossed
+from evertune.monitoring.detect import detect
+from evertune.monitoring.reference import Reference
+from evertune.monitoring.samples import Sample
+from evertune.project import Project
+from evertune.records import (
+    Alert,
+    EvertuneError,
+    Evidence,
+    Explanation,
+    Finding,
+    Record,
+    Signal,
+    Window,
+)
+from evertune.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+class Tested(Record):
+    """What was found in a window."""
+
+    window: int
+    generation: int
+    rows: int
+    labelled: int
+    findings: tuple[Finding, ...]
+    evidence: float
+    """An alert at 1."""
+    raised: tuple[Signal, ...]
+    report: str
+    """Address of its report; empty where there is none."""
+
+
+class Watched(Record):
+    """What one look at a project's traffic did: what ``evertune monitor --json`` prints."""
+
+    project: str
+    windows: tuple[Window, ...]
+    """Cut now."""
+    tested: tuple[Tested, ...]
+    """Tested now."""
+    lost: int
+    """Records of the log that could be in no window, since the first: their files were gone or torn."""
+    alert: Alert | None
+    """That the policy ruled on, or that a retrain was last asked for."""
+    wakes: bool
+    """Whether a retrain for drift is asked for that nobody works on yet."""
+
+
+def watch(project: Project, settings: Settings, serve: references.Serve = served_here) -> Watched:
+    """Cut what is due, test it, let the policy rule."""
+    cut = window(project, settings)
+    tested = report(project, settings, serve)
+    alert = decide(project, settings)
+    engine = ledger_engine.ready(settings.database_url)
+    return Watched(
+        project=project.slug,
+        windows=tuple(cut),
+        tested=tuple(tested),
+        lost=windows.lost(engine, project.slug),
+        alert=alert,
+        wakes=wakes(project.slug, settings),
+    )
+
+
+def window(project: Project, settings: Settings) -> list[Window]:
+    """Cut every window that is due."""
+    engine = ledger_engine.ready(settings.database_url)
+    read, options = traffic.outlines(settings, project.slug), project.monitoring.window
+    found: list[Window] = []
+    while (cut := windows.cut(engine, project.slug, read, options)) is not None:
+        log.info("monitor.window", project=project.slug, window=cut.number, rows=cut.rows, generation=cut.generation)
+        found.append(cut)
+    return found
+
+
+def report(project: Project, settings: Settings, serve: references.Serve = served_here) -> list[Tested]:
+    """Test every window that has not been, in their order, with a report each."""
+    engine = ledger_engine.ready(settings.database_url)
+    alerts.settle(engine, project.slug)  # evidence begins anew where an alert was answered meanwhile
+    found: list[Tested] = []
+    while (untested := windows.untested(engine, project.slug)) is not None:
+        found.append(_test(engine, project, settings, untested, serve))
+    return found
+
+
+def _test(engine: Engine, project: Project, settings: Settings, about: Window, serve: references.Serve) -> Tested:
+    before = alerts.evidence(engine, about)
+    known = _reference(engine, project, settings, about, serve)
+    if known is None:
+        alerts.record(engine, about, (), before, ())
+        return _told(about, (), before, (), 0, "")
+    shape = traffic.Shape(known.labels, known.embeddings.shape[1])
+    last = windows.get(engine, project.slug, about.number - 1)
+    labelled = traffic.labelled(settings, about, last.labels_until if last else None, shape)
+    answers = traffic.sample(engine, settings, about, shape)
+    findings = detect(known, answers, labelled, project.monitoring.signals, seed=about.number)
+    after = advance(before, findings, about, project.monitoring)
+    raised = _moved_on(engine, about, findings, crossed(after, findings))
+    explanation = _explained(known, answers, findings) if raised else None
+    page = _report(settings, about, known, (answers, labelled), findings, raised, after, explanation)
+    alerts.record(engine, about, findings, after, raised, explanation=explanation, labelled=len(labelled), report=page)
+    return _told(about, findings, after, raised, len(labelled), page)
+
+
+def _reference(
+    engine: Engine, project: Project, settings: Settings, about: Window, serve: references.Serve
+) -> Reference | None:
+    """What the window's release knows. Nothing is made anew for one that no longer answers: nobody could act on it."""
+    current = releases.current(engine, project.slug)
+    if current is None or current.generation != about.generation:
+        found = references.kept(settings, project.slug, about.generation)
+        if found is None:
+            log.warning("monitor.not_tested", project=project.slug, window=about.number, generation=about.generation)
+        return found
+    return references.reference(engine, project, settings, current, serve)
+
+
+def _moved_on(
+    engine: Engine, about: Window, findings: Sequence[Finding], raised: Sequence[Signal]
+) -> tuple[Signal, ...]:
+    """Without the signals that an alert was answered for, unless they have moved on from there by what matters."""
+    if not raised:
+        return ()
+    answered = alerts.answered_effects(engine, about.project, about.generation)
+    least = {one.signal: answered[one.signal] + one.smallest for one in findings if one.signal in answered}
+    effects = {one.signal: one.effect for one in findings}
+    return tuple(signal for signal in raised if effects[signal] >= least.get(signal, 0.0))
+
+
+def _explained(known: Reference, answers: Sample, findings: Sequence[Finding]) -> Explanation | None:
+    from evertune.monitoring.explain import explain
+
+    try:
+        return explain(known, answers, findings)
+    except Exception:  # an alert without its explanation is worth more than none
+        log.exception("monitor.not_explained")
+        return None
+
+
+def folder_of(settings: Settings, about: Window) -> Path:
+    """Where the window's report lies."""
+    return settings.home / "monitoring" / about.project / "reports" / f"{about.number:06}"
+
+
+def _report(  # noqa: PLR0917 - what a window's verdict rests on
+    settings: Settings,
+    about: Window,
+    known: Reference,
+    samples: tuple[Sample, Sample],
+    findings: Sequence[Finding],
+    raised: Sequence[Signal],
+    after: Evidence,
+    explanation: Explanation | None,
+) -> str:
+    """Write the report and add it to Evidently's workspace; returns the HTML's path."""
+    from evertune.monitoring import report as reports
+    from evertune.monitoring import workspace
+
+    folder = folder_of(settings, about)
+    try:
+        page = reports.write(
+            about, known, *samples, findings, folder, raised=raised, evidence=after, explanation=explanation
+        )
+        workspace.add(settings.home / "evidently", about, folder)
+    except Exception:  # the verdict must not wait for a picture of it
+        log.exception("monitor.no_report", project=about.project, window=about.number)
+        return ""
+    return str(page)
+
+
+def _told(  # noqa: PLR0917 - the fields of one record
+    about: Window, findings: Sequence[Finding], after: Evidence, raised: Sequence[Signal], labelled: int, page: str
+) -> Tested:
+    log.info("monitor.tested", project=about.project, window=about.number, evidence=after.total, raised=list(raised))
+    return Tested(
+        window=about.number,
+        generation=about.generation,
+        rows=about.rows,
+        labelled=labelled,
+        findings=tuple(findings),
+        evidence=after.total,
+        raised=tuple(raised),
+        report=page,
+    )
+
+
+def decide(project: Project, settings: Settings) -> Alert | None:
+    """Let the policy rule on the open alert, if there is one; where it lets it, a retrain is asked for, once.
+
+    Returns the alert as it is then. MLflow's alias is set right too, where it does not follow the ledger.
+    """
+    engine = ledger_engine.ready(settings.database_url)
+    _reconcile(engine, project, settings)
+    waiting = alerts.open_one(engine, project.slug)
+    labels = _labels(engine, settings, waiting) if waiting else 0
+
+    def rule(alert: AlertEntry, standing: Standing) -> tuple[bool, str]:
+        if waiting is None or alert.key != waiting.key:
+            return False, alert.ruling  # raised this moment: the next look has its labels counted
+        facts = policy.Facts(labels, standing.retrains, standing.generation, standing.working)
+        ruling = policy.decide(alert, facts, project.monitoring.policy, standing.now)
+        return ruling.retrain, ruling.why
+
+    found = alerts.rule(engine, project.slug, rule)
+    if found is not None:
+        log.info("monitor.ruling", project=project.slug, alert=found.key, status=found.status, ruling=found.ruling)
+    return found
+
+
+def _labels(engine: Engine, settings: Settings, alert: AlertEntry) -> int:
+    about = windows.get(engine, alert.project, alert.window)
+    return traffic.labels_of_drifted(settings, about) if about else 0
+
+
+def _reconcile(engine: Engine, project: Project, settings: Settings) -> None:
+    from evertune.releases import mlflow
+
+    if (current := releases.current(engine, project.slug)) is None:
+        return
+    try:
+        mlflow.reconcile(settings, project.slug, current)
+    except (EvertuneError, OSError) as fault:
+        log.warning("monitor.alias", project=project.slug, reason=str(fault))
+
+
+def wakes(slug: str, settings: Settings) -> bool:
+    """Whether a retrain for drift is asked for and nobody works on the project: then somebody must be woken.
+
+    Asked of the ledger and not of the ruling, so that a wake-up which got lost is made up for at the next look. For a
+    run that failed nobody is woken again: it would fail every quarter of an hour. The clock comes by for it.
+    """
+    engine = ledger_engine.ready(settings.database_url)
+    alerts.settle(engine, slug)
+    return triggers.unheard(engine, slug) and not alerts.working(engine, slug)

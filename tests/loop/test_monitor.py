@@ -1,0 +1,359 @@
+"""The monitor on a real log and a real ledger; only what answers is a stand-in."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import Engine, text
+from tests.ledger.made import released
+from tests.serving.log.made import answer, feedback, fill
+from tests.support import small_project
+
+from evertune import files
+from evertune.data import versions
+from evertune.ledger import alerts, runs, segments, steps, triggers, windows
+from evertune.ledger import engine as engines
+from evertune.loop import monitor, reference, traffic
+from evertune.loop.monitor import Watched
+from evertune.project import Project
+from evertune.records import (
+    AlertStatus,
+    Cause,
+    Dataset,
+    Decision,
+    EvertuneError,
+    Outcome,
+    Pins,
+    Release,
+    RowCounts,
+    Run,
+    Signal,
+    Step,
+    UnreachableError,
+    Verdict,
+)
+from evertune.releases import mlflow
+from evertune.serving.engine.answers import Prediction
+from evertune.settings import Settings
+
+START = datetime.now(UTC) - timedelta(hours=12)
+PROJECT = Project.model_validate(small_project(
+    data={"sources": [{"uri": "/x.csv"}], "columns": {"text": "body", "label": "label"}}, evaluation={}, slug="spam",
+    monitoring={
+        "window": {"rows": 100, "fewest_rows": 20},
+        "policy": {"fewest_rows": 100, "fewest_labels": 50, "cooldown_hours": 1},
+    },
+))  # fmt: skip
+LABELS = ("bad", "good")
+
+
+class Served:
+    """Texts of one kind lie in one direction; how sure an answer is depends on the text."""
+
+    labels = LABELS
+
+    def answer(self, texts: Sequence[str]) -> list[Prediction]:
+        return [predicted(text) for text in texts]
+
+
+def predicted(text: str) -> Prediction:
+    """The answer to a text such as ``review 17``: its first word is its kind."""
+    kind, number = text.split()
+    rng = np.random.default_rng([len(kind), int(number)])
+    embedding = rng.normal(0, 0.5, 16)
+    embedding[len(kind) % 16] += 3
+    good = float(rng.uniform(0.02, 0.98))
+    label = LABELS[good > 0.5]
+    return Prediction(label, (1 - good, good), embedding.astype(np.float16), text, cut=False, tokens=3)
+
+
+def serve(_settings: Settings, _release: Release) -> Any:
+    return Served()
+
+
+class Loop:
+    """A project with a release, its traffic, and a monitor that looks at it."""
+
+    def __init__(self, where: Settings, ledger: Engine) -> None:
+        self.where, self.ledger, self.sent = where, ledger, 0
+        self.now = START
+
+    def train(self, generation: int, cause: Cause = Cause.CLOCK, key: str = "") -> Run:
+        """A run from its claim to a release; with ``key`` it asks for itself."""
+        if key:
+            triggers.request(self.ledger, "spam", cause, key, "because")
+        run = runs.claim(self.ledger, "spam", f"owner {generation}", 600)
+        assert run is not None
+        pins = Pins(sources={}, base="b", recipes={})
+        steps.record(self.ledger, run, Step.CLAIM, {"pins": pins.model_dump(mode="json")}, 0.0)
+        steps.record(self.ledger, run, Step.PREPARE, self.dataset(run).model_dump(mode="json"), 0.0)
+        released(self.ledger, run, generation)
+        verdict = Verdict(decision=Decision.PROMOTE, reasons=("better",))
+        runs.finish(self.ledger, run, Outcome(run_key=run.key, project="spam", method="full", verdict=verdict))
+        return run
+
+    def dataset(self, run: Run) -> Dataset:
+        folder = self.where.runs / run.key / "data" / "spam" / "dataset"
+        folder.mkdir(parents=True)
+        texts = [f"review {number}" for number in range(10_000, 10_400)]
+        table = {"row_id": [files.hash_of(text) for text in texts], "text": texts}
+        pq.write_table(pa.table({**table, "label": [predicted(t).label for t in texts]}), folder / "validation.parquet")
+        judged = [f"editorial {number}" for number in range(100, 160)]
+        rows = {"row_id": [files.hash_of(text) for text in judged], "text": judged}
+        labels = [predicted(text).label for text in judged]
+        pq.write_table(pa.table({**rows, "label": labels, "weight": [1.0] * 60}), folder / "recent.parquet")
+        version = files.seal(folder)
+        counts = RowCounts(drawn=800, quarantined=0, deduplicated=0, train=300, validation=400, test=100)
+        return Dataset(project="spam", version=version, path=str(folder), rows=counts, labels=LABELS, lock="")
+
+    def send(self, kind: str, count: int = 100, generation: int = 1, labels: bool = False) -> list[str]:
+        """Texts are answered, an hour all together, and drained; with ``labels`` people say that half was right."""
+        first, self.sent = self.sent, self.sent + count
+        made = []
+        for number in range(first, first + count):
+            self.now += timedelta(hours=1) / count
+            said = predicted(f"{kind} {number}")
+            output = {"label": said.label, "scores": list(said.scores), "cut": False, "tokens": 3}
+            made.append(answer(number, "spam", text=said.text, generation=generation, output=output,
+                               embedding=said.embedding, received=self.now, answered=self.now))  # fmt: skip
+        ids = self.log(made)
+        if labels:
+            truths = [predicted(one.text).label for one in made]
+            at = datetime.now(UTC)
+            self.log([feedback(id_, "spam", truth=truth, at=at) for id_, truth in zip(ids, truths, strict=True)])
+        return ids
+
+    def log(self, records: Any) -> list[str]:
+        return fill(self.where.home, records, on_closed=lambda one: segments.record(self.ledger, one))
+
+    def watch(self, project: Project = PROJECT) -> Watched:
+        return monitor.watch(project, self.where, serve)
+
+
+@pytest.fixture
+def loop(where: Settings, monkeypatch: pytest.MonkeyPatch) -> Loop:
+    monkeypatch.setattr(mlflow, "reconcile", lambda *_: None)
+    monkeypatch.setattr(windows, "SETTLED", timedelta())
+    monkeypatch.setattr(traffic, "SETTLED", timedelta())
+    monkeypatch.setattr(monitor, "_report", lambda settings, about, *_: f"report {about.number}")
+    made = Loop(where, engines.ready(where.database_url))
+    made.train(1, key="the first")
+    return made
+
+
+def raised(watched: Watched) -> list[tuple[Signal, ...]]:
+    return [one.raised for one in watched.tested]
+
+
+def test_traffic_as_the_release_knows_it_raises_nothing(loop: Loop) -> None:
+    for _ in range(3):
+        loop.send("review")
+    watched = loop.watch()
+    assert [window.rows for window in watched.windows] == [100, 100, 100]
+    assert raised(watched) == [(), (), ()]
+    assert (watched.alert, watched.wakes, watched.lost) == (None, False, 0)
+    assert loop.watch() == watched.model_copy(update={"windows": (), "tested": ()})
+
+
+def test_drift_without_labels_asks_for_labels_and_then_one_retrain_starts(loop: Loop) -> None:
+    loop.send("review")
+    loop.send("editorial")
+    watched = loop.watch()
+    assert raised(watched)[0] == ()
+    assert Signal.EMBEDDING in raised(watched)[1]
+    assert watched.alert is not None
+    assert (watched.alert.status, watched.wakes) == (AlertStatus.OPEN, False)
+    assert "label some" in watched.alert.ruling
+    assert watched.alert.explanation is not None
+    assert watched.alert.explanation.share > 0.5
+
+    loop.send("editorial", labels=True)
+    watched = loop.watch()
+    assert watched.alert is not None
+    assert (watched.alert.status, watched.wakes) == (AlertStatus.TRIGGERED, True)
+    loop.send("editorial")
+    assert loop.watch().wakes  # whoever was woken may have been lost
+    assert [one.key for one in triggers.pending(loop.ledger, "spam")] == [watched.alert.key]
+    assert len(alerts.history(loop.ledger, "spam")) == 1
+
+
+def test_the_release_that_answers_an_alert_knows_its_traffic(loop: Loop) -> None:
+    loop.send("editorial")
+    loop.send("editorial", labels=True)
+    assert loop.watch().wakes
+    loop.train(2)
+    loop.send("editorial", generation=2)
+    loop.send("editorial", generation=2, labels=True)
+    watched = loop.watch()
+    assert not watched.wakes
+    assert raised(watched) == [(), ()]
+    assert watched.tested[1].labelled == 100
+    assert [one.status for one in alerts.history(loop.ledger, "spam")] == [AlertStatus.ANSWERED]
+    known = reference.kept(loop.where, "spam", 2)
+    assert known is not None
+    assert {one.split()[0] for one in known.texts} == {"editorial"}
+    assert int(known.truth_counts.sum()) == 60  # those that were judged on, and no other
+
+    loop.train(3, key="by the clock")
+    loop.send("editorial", generation=3)
+    assert raised(loop.watch()) == [()]  # it knows what the one before it knew
+
+
+def test_an_answered_alert_does_not_fire_again_where_the_release_stays(loop: Loop) -> None:
+    loop.send("editorial")
+    loop.send("editorial", labels=True)
+    assert loop.watch().wakes
+    run = runs.claim(loop.ledger, "spam", "two", 600)
+    assert run is not None
+    verdict = Verdict(decision=Decision.REJECT, reasons=("no better",))
+    runs.finish(loop.ledger, run, Outcome(run_key=run.key, project="spam", method="full", verdict=verdict))
+    loop.send("editorial", labels=True)
+    watched = loop.watch()
+    assert raised(watched) == [()]
+    assert watched.tested[0].evidence > 1
+    assert not watched.wakes
+
+
+def test_each_step_can_be_killed_and_called_again(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop.send("editorial")
+    loop.send("editorial", labels=True)
+    assert len(monitor.window(PROJECT, loop.where)) == 2
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(alerts, "record", killed)
+        with pytest.raises(KeyboardInterrupt):
+            monitor.report(PROJECT, loop.where, serve)
+    assert monitor.window(PROJECT, loop.where) == []
+    tested = monitor.report(PROJECT, loop.where, serve)
+    assert [one.window for one in tested] == [1, 2]
+    with monkeypatch.context() as patch:
+        patch.setattr(triggers, "insert", killed)
+        with pytest.raises(KeyboardInterrupt):
+            monitor.decide(PROJECT, loop.where)
+    assert alerts.history(loop.ledger, "spam")[0].status == AlertStatus.OPEN
+    found = monitor.decide(PROJECT, loop.where)
+    assert found is not None
+    assert found.status == AlertStatus.TRIGGERED
+
+
+def test_a_partition_that_is_gone_or_torn_is_passed_over(loop: Loop) -> None:
+    loop.send("review", 60)
+    loop.send("review", 60)
+    first, second = sorted(loop.where.home.rglob("*.answers.parquet"))
+    second.write_bytes(second.read_bytes()[:200])
+    watched = loop.watch()
+    assert (watched.windows, watched.lost) == ((), 60)
+    loop.send("review", 60)
+    watched = loop.watch()
+    assert [window.rows for window in watched.windows] == [100]
+    assert loop.watch().lost == 60
+    first.unlink()
+    assert windows.history(loop.ledger, "spam")[0].evidence is not None
+
+
+def test_rows_that_go_between_cut_and_test_are_left_out(loop: Loop) -> None:
+    loop.send("review", 60)
+    loop.send("review", 60)
+    monitor.window(PROJECT, loop.where)
+    min(loop.where.home.rglob("*.answers.parquet")).unlink()
+    tested = monitor.report(PROJECT, loop.where, serve)
+    assert {finding.rows for finding in tested[0].findings} <= {0, 40}
+
+
+def test_a_log_that_is_away_is_no_log_that_is_empty(loop: Loop) -> None:
+    loop.send("review")
+    shutil.move(loop.where.home / "traffic" / "parquet", loop.where.home / "away")
+    with pytest.raises(UnreachableError, match="EVERTUNE_HOME"):
+        loop.watch()
+    shutil.move(loop.where.home / "away", loop.where.home / "traffic" / "parquet")
+    assert len(loop.watch().windows) == 1
+
+
+def test_a_reference_that_is_gone_is_made_again(loop: Loop) -> None:
+    loop.send("review")
+    loop.watch()
+    folder = reference.folder_of(loop.where, "spam", 1)
+    (folder / "reference.npz").write_bytes(b"torn")
+    loop.send("review")
+    assert raised(loop.watch()) == [()]
+    files.verify(folder)
+
+
+def test_a_data_set_whose_workspace_is_gone_comes_from_the_remote(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    (there,) = loop.where.runs.glob("*/data/spam/dataset")
+    away = Path(shutil.move(there, loop.where.home / "remote-copy"))
+    shutil.rmtree(loop.where.runs)
+    asked: list[tuple[str, ...]] = []
+
+    def checkout(_settings: Settings, _lock: str, project: Project, _pins: Pins, _to: Path) -> Path:
+        asked.append(tuple(source.uri for source in project.data.sources))
+        return away
+
+    monkeypatch.setattr(versions, "checkout", checkout)
+    loop.send("review")
+    assert raised(loop.watch()) == [()]
+    assert asked == [()]  # the run knew no /x.csv: it came into the file later
+
+
+def test_a_reference_that_cannot_be_made_says_why_and_loses_nothing(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(loop.where.runs)
+    loop.send("review")
+
+    def gone(*_: object) -> Path:
+        raise EvertuneError("the remote has not got it")
+
+    monkeypatch.setattr(versions, "checkout", gone)
+    with pytest.raises(EvertuneError, match="the remote"):
+        loop.watch()
+    with engines.writing(loop.ledger) as session:
+        session.execute(text("DELETE FROM steps"))
+    with pytest.raises(EvertuneError, match=r"reference of release 1 of spam cannot be made.*EVERTUNE_DATABASE_URL"):
+        loop.watch()
+    assert len(windows.history(loop.ledger, "spam")) == 1
+    assert windows.untested(loop.ledger, "spam") is not None
+
+
+def test_a_window_of_an_older_release_is_recorded_untested(loop: Loop) -> None:
+    loop.send("editorial")
+    loop.train(2, key="by the clock")
+    watched = loop.watch()
+    assert watched.tested[0].findings == ()
+    assert watched.alert is None
+
+
+@pytest.mark.parametrize("kind", ["same", "unknown labels", "other scores"])
+def test_odd_traffic_raises_nothing_by_itself(loop: Loop, kind: str) -> None:
+    loop.now += timedelta(hours=1)
+    said = predicted("review 10001")
+    scores = [0.2, 0.3, 0.5] if kind == "other scores" else list(said.scores)
+    output = {"label": said.label, "scores": scores, "cut": False, "tokens": 3}
+    one = answer(1, "spam", text=said.text, generation=1, output=output, received=loop.now, answered=loop.now,
+                 embedding=None if kind == "other scores" else said.embedding)  # fmt: skip
+    ids = loop.log([one] * 100)
+    if kind == "unknown labels":
+        loop.log([feedback(id_, "spam", truth="never seen", at=datetime.now(UTC)) for id_ in ids])
+    watched = loop.watch()
+    assert raised(watched) == [()]
+
+
+@pytest.mark.integration  # Evidently takes seconds to import
+def test_a_report_is_written_for_each_window(where: Settings, loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(mlflow, "reconcile", lambda *_: None)
+    loop.send("review")
+    (tested,) = loop.watch().tested
+    assert Path(tested.report).is_file()
+    assert Path(tested.report).is_relative_to(where.home / "monitoring" / "spam" / "reports")

@@ -10,7 +10,7 @@ import sys
 import structlog
 import typer
 
-from evertune.cli import data, db, init, keys, output, release, run, schema, score, serve, status, validate
+from evertune.cli import data, db, init, keys, labels, monitor, output, release, run, schema, score, serve, status, validate
 from evertune.records import EvertuneError
 
 app = typer.Typer(
@@ -28,8 +28,10 @@ app.command("run")(run.command)
 app.command("status")(status.command)
 app.command("serve")(serve.command)
 app.command("score")(score.command)
+app.command("monitor")(monitor.command)
 app.add_typer(data.app, name="data")
 app.add_typer(release.app, name="release")
+app.add_typer(labels.app, name="labels")
 app.add_typer(keys.app, name="keys")
 app.add_typer(db.app, name="db")
 

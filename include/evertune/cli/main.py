@@ -10,7 +10,23 @@ import sys
 import structlog
 import typer
 
-from evertune.cli import data, db, init, keys, labels, monitor, output, release, run, schema, score, serve, status, validate
+from evertune.cli import (
+    data,
+    db,
+    init,
+    keys,
+    labels,
+    monitor,
+    notify,
+    output,
+    release,
+    run,
+    schema,
+    score,
+    serve,
+    status,
+    validate,
+)
 from evertune.records import EvertuneError
 
 app = typer.Typer(
@@ -29,6 +45,7 @@ app.command("status")(status.command)
 app.command("serve")(serve.command)
 app.command("score")(score.command)
 app.command("monitor")(monitor.command)
+app.command("notify")(notify.command)
 app.add_typer(data.app, name="data")
 app.add_typer(release.app, name="release")
 app.add_typer(labels.app, name="labels")

@@ -87,6 +87,15 @@ def append(session: Session, project: str, kind: Kind, payload: Mapping[str, Any
     return Head(row.id, row.hash)
 
 
+def append_once(session: Session, project: str, kind: Kind, payload: Mapping[str, Any]) -> bool:
+    """Add an event unless the project has one of this kind and payload; whether it was added."""
+    same = (EventRow.project == project, EventRow.kind == kind.value, EventRow.payload == canonical(dict(payload)))
+    if session.scalar(select(EventRow.id).where(*same).limit(1)) is not None:
+        return False
+    append(session, project, kind, payload)
+    return True
+
+
 def _head(session: Session) -> Head:
     newest = select(EventRow.id, EventRow.hash).order_by(EventRow.id.desc()).limit(1)
     found = session.execute(newest).first()

@@ -3,7 +3,8 @@
 ## When this DAG runs
 By the project's schedule (nightly unless it says otherwise), when its drift alert is emitted
 (`drift_alert__<project>`), and by hand with a form. Whoever asks leaves a trigger in evertune's ledger; the first task
-claims a run that answers all of them.
+claims a run that answers all of them. The monitor's alert has left its trigger before it is emitted, so that a lost,
+doubled or late event changes nothing; one that a person emits, in the interface or by REST, is that person's request.
 
 ## What happens when two runs meet
 One DAG run of a project at a time; and whatever Airflow does, the ledger lets only one run of a project be active. A

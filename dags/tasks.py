@@ -1,7 +1,7 @@
 """Between Airflow's tasks and the library: whose run it is, which errors are worth a retry, what the log shows.
 
 Everything that does work is in `evertune.loop`; a task body is one call of :func:`claim`, :func:`perform`,
-:func:`release` or :func:`score`.
+:func:`release`, :func:`score`, or of one of the monitor's steps.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ RETRIES: dict[str, Any] = {
 """For tasks that reach a service or start a job. What is unfit fails at once: see :func:`perform`."""
 
 AS_IN_FILE = "as in the project file"
-_CAUSES = {"scheduled": Cause.CLOCK, "asset_triggered": Cause.ALERT}
 
 
 class DataDocs(BaseOperatorLink):  # type: ignore[misc]  # Airflow's classes are not typed for mypy here
@@ -38,6 +37,16 @@ class DataDocs(BaseOperatorLink):  # type: ignore[misc]  # Airflow's classes are
     def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's interface
         """What the task pushed; empty where it was cut off before."""
         return str(ti_key.xcom_pull(task_ids=ti_key.task_id, key="data_docs") or "")
+
+
+class DriftReport(BaseOperatorLink):  # type: ignore[misc]  # Airflow's classes are not typed for mypy here
+    """Button of the task `report`: Evidently's page on the newest window that was tested."""
+
+    name = "Drift report"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's interface
+        """What the task pushed; empty where no window was due."""
+        return str(ti_key.xcom_pull(task_ids=ti_key.task_id, key="report") or "")
 
 
 def claim(slug: str) -> str:
@@ -52,18 +61,33 @@ def claim(slug: str) -> str:
     params = context["params"]
     if params["method"] != AS_IN_FILE:
         project = project.with_method(Method(params["method"]))
-    cause = _CAUSES.get(str(context["dag_run"].run_type), Cause.PERSON)
+    cause = _cause(context)
     with _translated():
         run = loop.claim(
             project, where, owner=_owner(), cause=cause, key=_owner(), reason=params["reason"], force=params["force"]
         )
     if run is None:
+        if cause is Cause.ALERT:
+            raise AirflowSkipException("Woken by a drift alert that is answered, or that a run at work is followed by.")
         raise AirflowSkipException("Another run of this project is at work. The request is kept for the one after it.")
     if run.status != "active":
         log.info("Nothing has changed since the last verdict: nothing is trained. `force` trains nevertheless.")
         context["ti"].xcom_push(key="run_key", value=run.key)
         raise AirflowSkipException(f"Run {run.key} is unchanged: same data, settings, base model and champion.")
     return run.key
+
+
+def _cause(context: Any) -> Cause:
+    """Who wants this DAG run. An asset event that a person made (in the interface or by REST) is a person's wish.
+
+    The monitor's own only wakes: what it is about is in the ledger, and must not be asked for twice.
+    """
+    kind = str(context["dag_run"].run_type)
+    if kind != "asset_triggered":
+        return Cause.CLOCK if kind == "scheduled" else Cause.PERSON
+    events = [event for some in context["triggering_asset_events"].values() for event in some]
+    by_hand = any((event.extra or {}).get("from_rest_api") for event in events)
+    return Cause.PERSON if by_hand else Cause.ALERT
 
 
 def perform(step: str, run_key: str) -> None:
@@ -119,6 +143,59 @@ def score(slug: str) -> None:
             report=lambda rows, of: log.info("%s of %s rows", f"{rows:,}", f"{of:,}"),
         )  # fmt: skip
     log.info("%s rows scored by generation %s into %s", done.rows, done.release.generation, done.sink)
+
+
+def cut_windows(slug: str) -> None:
+    """Cut every window of the project's traffic that is due."""
+    from evertune.loop import monitor
+    from evertune.project.load import find, load
+
+    where = settings.load()
+    with _translated():
+        for one in monitor.window(load(find(slug, where)), where):
+            log.info("window %s: %s answers of release %s, until %s", one.number, one.rows, one.generation, one.until)
+
+
+def check_windows(slug: str) -> None:
+    """Test every window that has not been, and link the newest report."""
+    from evertune.loop import monitor
+    from evertune.project.load import find, load
+
+    where, report = settings.load(), ""
+    with _translated():
+        for one in monitor.report(load(find(slug, where)), where):
+            report = one.report or report
+            log.info("window %s: evidence %.3g, raised by %s", one.window, one.evidence, list(one.raised) or "nothing")
+            for found in one.findings:
+                log.info("  %s: effect %.3f of %.3f, p %.3g", found.signal, found.effect, found.smallest, found.p)
+    if report:
+        get_current_context()["ti"].xcom_push(key="report", value=report)
+
+
+def decide(slug: str) -> None:
+    """Let the policy rule on the open alert."""
+    from evertune.loop import monitor
+    from evertune.project.load import find, load
+
+    where = settings.load()
+    with _translated():
+        alert = monitor.decide(load(find(slug, where)), where)
+    if alert is None:
+        log.info("No alert is open.")
+        return
+    log.info("Alert %s (%s) is %s. %s", alert.key, ", ".join(alert.signals), alert.status, alert.ruling)
+    for sentence in alert.explanation.sentences if alert.explanation else ():
+        log.info("%s", sentence)
+
+
+def wake(slug: str) -> None:
+    """Emit the drift alert, where a retrain is asked for that nobody works on; else be skipped, which emits nothing."""
+    from evertune.loop import monitor
+
+    with _translated():
+        wakes = monitor.wakes(slug, settings.load())
+    if not wakes:
+        raise AirflowSkipException("No retrain for drift waits for somebody to begin it.")
 
 
 def tell(message: str) -> None:

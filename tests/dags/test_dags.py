@@ -22,7 +22,7 @@ from evertune.settings import Settings, load
 pytestmark = pytest.mark.integration
 
 HEAVY = ("torch", "transformers", "peft", "mlflow", "great_expectations", "evidently", "pandas", "dvc")
-DAG_FILES = {"retrain.py": "retrain__", "release.py": "release__", "score.py": "score__"}
+DAG_FILES = {"monitor.py": "monitor__", "retrain.py": "retrain__", "release.py": "release__", "score.py": "score__"}
 NO_DAGS = {"assets.py", "tasks.py"}
 
 
@@ -80,7 +80,7 @@ def test_parsing_finds_every_dag_and_imports_nothing_heavy(airflow: dict[str, st
     printed = _python(airflow, "-c", script)
     found = json.loads(next(line for line in printed.splitlines() if line.startswith("FOUND ")).removeprefix("FOUND "))
     assert found["errors"] == {}
-    small = [f"{kind}__small-reviews" for kind in ("release", "retrain", "score")]
+    small = [f"{kind}__small-reviews" for kind in ("monitor", "release", "retrain", "score")]
     assert found["dags"] == sorted([*small, "retrain__broken"])
     assert found["heavy"] == []
     assert all(found["docs"].values())
@@ -89,6 +89,24 @@ def test_parsing_finds_every_dag_and_imports_nothing_heavy(airflow: dict[str, st
 
 def test_the_dag_of_a_broken_file_tells_the_fault(airflow: dict[str, str]) -> None:
     assert _run(airflow, "retrain__broken", {})["invalid"] == "failed"
+
+
+def test_a_monitor_without_traffic_wakes_nobody(airflow: dict[str, str]) -> None:
+    states = _run(airflow, "monitor__small-reviews", {})
+    assert states == {"run": "success", "window": "success", "report": "success", "decide": "success",
+                      "wake": "skipped"}  # fmt: skip
+
+
+def test_a_retrain_that_is_woken_for_nothing_trains_nothing(airflow: dict[str, str]) -> None:
+    """As by a drift alert that came twice; what it is about is in the ledger, or there is nothing."""
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import tasks\n"
+        "class Run: run_type = 'asset_triggered'\n"
+        "class Event:\n    def __init__(self, extra): self.extra = extra\n"
+        "told = lambda *extra: tasks._cause({'dag_run': Run, 'triggering_asset_events': {0: map(Event, extra)}})\n"
+        "print('CAUSES', told({}), told(None), told({}, {'from_rest_api': True}))"
+    )
+    assert "CAUSES alert alert person" in _python(airflow, "-c", script, str(ROOT / "dags"))
 
 
 def test_a_project_is_trained_promoted_left_unchanged_and_rolled_back(airflow: dict[str, str]) -> None:

@@ -21,7 +21,8 @@ from evertune import files
 from evertune.data import versions
 from evertune.ledger import alerts, runs, segments, steps, triggers, windows
 from evertune.ledger import engine as engines
-from evertune.loop import monitor, reference, traffic
+from evertune.loop import monitor, reference, traffic, window_reports
+from evertune.loop.claim import claim
 from evertune.loop.monitor import Watched
 from evertune.project import Project
 from evertune.records import (
@@ -143,7 +144,8 @@ def loop(where: Settings, monkeypatch: pytest.MonkeyPatch) -> Loop:
     monkeypatch.setattr(mlflow, "reconcile", lambda *_: None)
     monkeypatch.setattr(windows, "SETTLED", timedelta())
     monkeypatch.setattr(traffic, "SETTLED", timedelta())
-    monkeypatch.setattr(monitor, "_report", lambda settings, about, *_: f"report {about.number}")
+    monkeypatch.setattr(window_reports, "_written", lambda _settings, about, *_: Path(f"report-{about.number}.html"))
+    monkeypatch.setattr(window_reports, "_published", lambda *parts: f"http://mlflow/{parts[3].number}")
     made = Loop(where, engines.ready(where.database_url))
     made.train(1, key="the first")
     return made
@@ -220,6 +222,11 @@ def test_an_answered_alert_does_not_fire_again_where_the_release_stays(loop: Loo
     assert raised(watched) == [()]
     assert watched.tested[0].evidence > 1
     assert not watched.wakes
+
+
+def test_whoever_is_woken_asks_for_nothing_himself(loop: Loop) -> None:
+    assert claim(PROJECT, loop.where, owner="woken for nothing", cause=Cause.ALERT) is None
+    assert triggers.pending(loop.ledger, "spam") == []
 
 
 def test_each_step_can_be_killed_and_called_again(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,10 +356,35 @@ def test_odd_traffic_raises_nothing_by_itself(loop: Loop, kind: str) -> None:
     assert raised(watched) == [()]
 
 
+def test_reports_that_raised_an_alert_are_published_and_one_a_day(loop: Loop) -> None:
+    for _ in range(3):
+        loop.send("review")
+    loop.send("editorial")
+    assert [one.report for one in loop.watch().tested] == [
+        "http://mlflow/1", "report-2.html", "report-3.html", "http://mlflow/4"
+    ]  # fmt: skip
+
+
+def test_a_report_that_cannot_be_made_holds_nothing_up(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> Path:
+        raise ZeroDivisionError
+
+    def away(*_: object) -> str:
+        raise UnreachableError("MLflow does not answer")
+
+    monkeypatch.setattr(window_reports, "_published", away)
+    loop.send("editorial")
+    assert [one.report for one in loop.watch().tested] == ["report-1.html"]
+    monkeypatch.setattr(window_reports, "_written", fails)
+    loop.send("editorial")
+    assert [one.report for one in loop.watch().tested] == [""]
+
+
 @pytest.mark.integration  # Evidently takes seconds to import
 def test_a_report_is_written_for_each_window(where: Settings, loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(mlflow, "reconcile", lambda *_: None)
+    monkeypatch.setattr(window_reports, "_published", lambda *parts: str(parts[-1]))
     loop.send("review")
     (tested,) = loop.watch().tested
     assert Path(tested.report).is_file()

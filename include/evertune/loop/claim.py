@@ -27,7 +27,7 @@ def claim(
     reason: str = "",
     force: bool = False,
 ) -> Run | None:
-    """Ask for a run and claim it.
+    """Ask for a run and claim it. For an alert only claim: what it asked for is in the ledger since it was ruled on.
 
     ``owner`` names who asks, the same on every retry. ``key`` makes the request unique: a retried task or a doubled
     event asks once. ``force`` trains even where nothing has changed.
@@ -38,7 +38,8 @@ def claim(
     """
     engine = ledger_engine.ready(settings.database_url)
     key = key or f"{cause}:{datetime.now(UTC).isoformat()}"
-    triggers.request(engine, project.slug, cause, key, reason or f"asked for by {cause}")
+    if cause is not Cause.ALERT:
+        triggers.request(engine, project.slug, cause, key, reason or f"asked for by {cause}")
     run = runs.claim(engine, project.slug, owner, settings.lease_s)
     if run is None or steps.result(engine, run.key, Step.CLAIM) is not None:
         return run

@@ -7,7 +7,6 @@ again: what it did is in the ledger, and what it was about to do is still to be 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import structlog
 from sqlalchemy import Engine
@@ -17,6 +16,7 @@ from evertune.ledger import engine as ledger_engine
 from evertune.ledger.alerts import AlertEntry, Standing
 from evertune.loop import reference as references
 from evertune.loop import traffic
+from evertune.loop import window_reports as reports
 from evertune.loop.followed import served_here
 from evertune.monitoring import policy
 from evertune.monitoring.budget import advance, crossed
@@ -121,7 +121,8 @@ def _test(engine: Engine, project: Project, settings: Settings, about: Window, s
     after = advance(before, findings, about, project.monitoring)
     raised = _moved_on(engine, about, findings, crossed(after, findings))
     explanation = _explained(known, answers, findings) if raised else None
-    page = _report(settings, about, known, (answers, labelled), findings, raised, after, explanation)
+    verdict = reports.Verdict(findings, raised, after, explanation)
+    page = reports.report(engine, project, settings, about, reports.Seen(known, answers, labelled), verdict)
     alerts.record(engine, about, findings, after, raised, explanation=explanation, labelled=len(labelled), report=page)
     return _told(about, findings, after, raised, len(labelled), page)
 
@@ -159,37 +160,6 @@ def _explained(known: Reference, answers: Sample, findings: Sequence[Finding]) -
     except Exception:  # an alert without its explanation is worth more than none
         log.exception("monitor.not_explained")
         return None
-
-
-def folder_of(settings: Settings, about: Window) -> Path:
-    """Where the window's report lies."""
-    return settings.home / "monitoring" / about.project / "reports" / f"{about.number:06}"
-
-
-def _report(  # noqa: PLR0917 - what a window's verdict rests on
-    settings: Settings,
-    about: Window,
-    known: Reference,
-    samples: tuple[Sample, Sample],
-    findings: Sequence[Finding],
-    raised: Sequence[Signal],
-    after: Evidence,
-    explanation: Explanation | None,
-) -> str:
-    """Write the report and add it to Evidently's workspace; returns the HTML's path."""
-    from evertune.monitoring import report as reports
-    from evertune.monitoring import workspace
-
-    folder = folder_of(settings, about)
-    try:
-        page = reports.write(
-            about, known, *samples, findings, folder, raised=raised, evidence=after, explanation=explanation
-        )
-        workspace.add(settings.home / "evidently", about, folder)
-    except Exception:  # the verdict must not wait for a picture of it
-        log.exception("monitor.no_report", project=about.project, window=about.number)
-        return ""
-    return str(page)
 
 
 def _told(  # noqa: PLR0917 - the fields of one record

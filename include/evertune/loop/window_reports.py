@@ -1,0 +1,105 @@
+"""Where the reports of windows go: a folder each, Evidently's workspace, and MLflow for those that people look for.
+
+A report is some megabytes. So those that raised an alert, and one a day, are kept in MLflow; on the disk the newest
+hundred stay.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+from sqlalchemy import Engine
+
+from evertune.ledger import releases, windows
+from evertune.monitoring.reference import Reference
+from evertune.monitoring.samples import Sample
+from evertune.project import Project
+from evertune.records import EvertuneError, Evidence, Explanation, Finding, Signal, Window
+from evertune.settings import Settings
+
+KEPT = 100
+OFTEN = timedelta(days=1)
+log = structlog.get_logger(__name__)
+
+
+class Seen(NamedTuple):
+    """What the verdict on a window rests on."""
+
+    known: Reference
+    answers: Sample
+    labelled: Sample
+
+
+class Verdict(NamedTuple):
+    """What was found in a window."""
+
+    findings: Sequence[Finding]
+    raised: Sequence[Signal]
+    after: Evidence
+    explanation: Explanation | None
+
+
+def folder_of(settings: Settings, slug: str, number: int) -> Path:
+    """Where the report of a window lies."""
+    return settings.home / "monitoring" / slug / "reports" / f"{number:06}"
+
+
+def report(  # noqa: PLR0917 - whose, where, of what
+    engine: Engine, project: Project, settings: Settings, about: Window, seen: Seen, verdict: Verdict
+) -> str:
+    """Write the window's report; returns its address: MLflow's where it is there, else the file's path.
+
+    Empty where it could not be made: the verdict must not wait for a picture of it.
+    """
+    try:
+        page = _written(settings, about, seen, verdict)
+    except Exception:
+        log.exception("monitor.no_report", project=about.project, window=about.number)
+        return ""
+    shutil.rmtree(folder_of(settings, about.project, about.number - KEPT), ignore_errors=True)
+    if not verdict.raised and _lately(engine, about):
+        return str(page)
+    try:
+        return _published(engine, project, settings, about, page)
+    except (EvertuneError, OSError) as fault:
+        log.warning("monitor.report_not_published", project=about.project, window=about.number, reason=str(fault))
+        return str(page)
+
+
+def _written(settings: Settings, about: Window, seen: Seen, verdict: Verdict) -> Path:
+    from evertune.monitoring import report as reports
+    from evertune.monitoring import workspace
+
+    folder = folder_of(settings, about.project, about.number)
+    page = reports.write(
+        about, *seen, verdict.findings, folder,
+        raised=verdict.raised, evidence=verdict.after, explanation=verdict.explanation,
+    )  # fmt: skip
+    workspace.add(settings.home / "evidently", about, folder)
+    return page
+
+
+def _lately(engine: Engine, about: Window) -> bool:
+    """Whether a report was published less than a day before."""
+    earlier = windows.history(engine, about.project, KEPT)
+    return any("://" in one.report and about.created - one.created < OFTEN for one in earlier)
+
+
+def _published(engine: Engine, project: Project, settings: Settings, about: Window, page: Path) -> str:
+    """Put the page beside the run that made the release; returns its address."""
+    from evertune.releases import mlflow
+
+    history = releases.history(engine, project.slug)
+    run_key = next(release.run_key for release in history if release.generation == about.generation)
+    tracked = mlflow.start_run(settings, project, run_key, {})
+    path = f"monitoring/window-{about.number:06}"
+    try:
+        mlflow.log_folder(settings, tracked, page, path)
+    finally:
+        mlflow.end_run(settings, tracked)
+    return mlflow.artifact_link(settings, tracked, f"{path}/{page.name}") or str(page)

@@ -259,3 +259,29 @@ def test_groups_that_the_sources_store_as_hashes_are_known_too(made: Made) -> No
     groups = [row["group"] for row in pq.read_table(snapshot / "traffic.parquet").to_pylist()]
     assert groups[:2] == [stored[made.cleaner.hashed("ann@example.org")], "plain"]
     assert groups[2] == made.cleaner.hashed("elsewhere")
+
+
+@pytest.mark.parametrize("change", ["", " !"], ids=["copy", "near copy"])
+def test_what_is_judged_on_drives_out_what_is_trained_on(made: Made, change: str) -> None:
+    """The judged rows stand for the traffic: to drop those that are like training rows would leave the odd ones."""
+    without = made([])
+    split = made.project.preparation.split
+    learnt = [row for row in read(without, "train") if len(row["text"].split()) > 8][:40]
+    judged = [
+        name for name in map(str, range(900, 1200)) if splitting.position(made.cleaner.hashed(name), split.salt) < 0.3
+    ]
+    traffic = [
+        made.answer(row["text"] + change, row["label"], document) for row, document in zip(learnt, judged, strict=False)
+    ]
+    dataset = made(traffic)
+    assert {row["id"] for row in read(dataset, "recent")} == {row.prediction_id for row in traffic}
+    gone = {row["id"] for row in learnt}
+    assert not gone & {row["id"] for row in read(dataset, "train")}
+    assert len(read(dataset, "train")) == len(read(without, "train")) - len(gone)
+
+
+def test_what_is_for_nothing_meets_nothing(made: Made) -> None:
+    dataset = made([row._replace(judged=False) for row in traffic_of(made)])
+    met = files.read_json(dataset / "summary.json")["near_duplicates"]
+    assert met
+    assert not any("left out" in pair for pair in met)

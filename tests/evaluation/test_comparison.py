@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from itertools import product
 
@@ -130,3 +131,39 @@ def test_the_test_of_no_gain_holds_its_level_for_macro_f1() -> None:
         pairs = pairs_of(rng.random(400) < 0.85, rng.random(400) < 0.85, classes=3)
         false += comparison.sign_flip(gains_of(pairs, Metric.F1), counts=False) <= 0.05
     assert false / draws < 0.05 + 3 * math.sqrt(0.05 * 0.95 / draws)
+
+
+@pytest.mark.parametrize("metric", list(Metric))
+def test_a_row_of_weight_three_is_a_group_of_three_copies(metric: Metric) -> None:
+    rng = np.random.default_rng(2)
+    pairs = pairs_of(rng.random(60) < 0.9, rng.random(60) < 0.7, classes=3)
+    counts = rng.integers(1, 4, 60)
+    many = np.repeat(np.arange(60), counts)
+    copied = dataclasses.replace(
+        pairs,
+        row_ids=[pairs.row_ids[int(i)] for i in many],
+        truth=pairs.truth[many],
+        challenger=pairs.challenger[many],
+        opponents={name: answers[many] for name, answers in pairs.opponents.items()},
+        groups=pairs.groups[many],
+        columns={},
+    )
+    weighted = dataclasses.replace(pairs, weights=counts.astype(float), columns={})
+    one, other = (comparison.contributions(metric, p, p.opponents[CHAMPION]) for p in (weighted, copied))
+    assert one.gain == pytest.approx(other.gain)
+    assert one.each == pytest.approx(other.each)
+    assert one.weights == pytest.approx(other.weights)
+    assert one.rows == pytest.approx(pairs_effective := round(weighted.effective_rows))
+    assert pairs_effective < len(pairs)
+
+
+def test_unequal_weights_cost_a_loss_of_the_heaviest_row() -> None:
+    pairs = pairs_of(np.arange(100) >= 5, np.arange(100) < 90)
+    equal = dataclasses.replace(pairs, weights=np.ones(100))
+    gains = comparison.contributions(Metric.ACCURACY, equal, equal.opponents[CHAMPION])
+    assert gains.cautious is gains
+    weights = np.where(np.arange(100) < 4, 5.0, 1.0)
+    heavy = dataclasses.replace(pairs, weights=weights)
+    gains = comparison.contributions(Metric.ACCURACY, heavy, heavy.opponents[CHAMPION])
+    assert gains.gain - gains.cautious.gain == pytest.approx(4 / weights.sum())
+    assert comparison.sign_flip(gains.cautious, counts=False) > comparison.sign_flip(gains, counts=False)

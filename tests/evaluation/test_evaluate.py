@@ -57,7 +57,7 @@ def test_a_slice_column_that_is_not_there_is_named() -> None:
         evaluate._slice_columns(project_of(slices=["domain"]), split(tokens=[1, 2, 3]), ("a", "b"))
 
 
-def write_dataset(folder: Path, base: Path) -> None:
+def write_dataset(folder: Path, base: Path, recent: int | None = None) -> None:
     """A few real-looking rows in the dataset's format."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -65,7 +65,8 @@ def write_dataset(folder: Path, base: Path) -> None:
     tokenizer = text.load_tokenizer(base)
     words = {"positive": ["wonderful", "great", "lovely"], "negative": ["awful", "broken", "useless"]}
     labels = sorted(words)
-    for part, rows in (("train", 60), ("validation", 10), ("test", 40)):
+    parts = [("train", 60), ("validation", 10), ("test", 40)] + ([("recent", recent)] if recent is not None else [])
+    for part, rows in parts:
         truth = [i % 2 for i in range(rows)]
         texts = [f"this camera is {words[labels[c]][i % 3]}, item {i} of {part}" for i, c in enumerate(truth)]
         ids, cut = text.encode(tokenizer, texts, 32)
@@ -78,6 +79,8 @@ def write_dataset(folder: Path, base: Path) -> None:
             "tokens": pa.array([len(row) for row in ids], pa.int32()),
             "cut": cut,
         }
+        if part == "recent":
+            columns["weight"] = pa.array([0.5 + i % 2 for i in range(rows)], pa.float64())
         pq.write_table(pa.table(columns), folder / f"{part}.parquet")
         np.save(folder / f"{part}.ids.npy", np.concatenate(ids).astype(np.int32))
         np.save(folder / f"{part}.offsets.npy", np.cumsum([0, *(len(row) for row in ids)]))
@@ -133,6 +136,33 @@ def test_a_real_model_is_evaluated_beside_another(
     verdict = gate.judge(first, paired.load(Path(first.pairs)), project.gate, 0)
     assert verdict.opponent == "untuned"
     assert verdict.decision is Decision.REJECT
+
+
+@pytest.mark.integration
+def test_recent_traffic_is_scored_apart(
+    real: tuple[Project, Path, Path, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "LATENCY_ROWS", 2)
+    project, base, dataset, (ours, theirs) = real
+    more = tmp_path / "more"
+    with files.new_folder(more) as folder:
+        write_dataset(folder, base, recent=24)
+    without = evaluate.evaluate(project, "run-1", dataset, ours, theirs, 3, base, tmp_path / "without")
+    found = evaluate.evaluate(project, "run-1", more, ours, theirs, 3, base, tmp_path / "with")
+    assert without.recent is None
+    assert found.challenger == without.challenger
+    assert found.recent is not None
+    assert (found.recent.rows, found.recent.challenger.rows) == (24, 24)
+    assert found.recent.effective_rows == pytest.approx(24 / 1.25)
+    assert found.recent.champion is not None
+    pairs = paired.load(Path(found.pairs))
+    assert pairs.recent is not None
+    assert set(pairs.recent.opponents) == {"champion"}
+    assert found == type(found).model_validate(files.read_json(tmp_path / "with" / "evaluation.json"))
+    first = evaluate.evaluate(project, "run-1", more, ours, None, 0, base, tmp_path / "first")
+    assert first.recent is not None
+    assert first.recent.champion is None
+    assert paired.load(Path(first.pairs)).recent is not None
 
 
 @pytest.mark.integration

@@ -96,3 +96,24 @@ def test_features_of_parts_add_up_to_the_whole() -> None:
 def test_what_cannot_be_scored_is_refused(truth: Any, probabilities: Any, told: str) -> None:
     with pytest.raises(UnfitError, match=told):
         metrics.score(("a", "b"), np.array(truth, np.int64), np.array(probabilities, np.float32))
+
+
+@given(cases(), st.randoms(use_true_random=False))
+@settings(max_examples=25, deadline=None)
+def test_weighted_scores_are_those_of_scikit_learn(case: Case, random: Any) -> None:
+    from sklearn import metrics as peer
+
+    labels, truth, probabilities = case
+    weights = np.array([random.uniform(0.05, 8) for _ in truth])
+    found, answer = metrics.score(labels, truth, probabilities, weights), probabilities.argmax(axis=1)
+    options: dict[str, Any] = {"average": "macro", "zero_division": 0, "sample_weight": weights}
+    assert found.accuracy == pytest.approx(peer.accuracy_score(truth, answer, sample_weight=weights))
+    assert found.f1 == pytest.approx(peer.f1_score(truth, answer, **options))
+    assert found.recall == pytest.approx(peer.recall_score(truth, answer, **options))
+    assert found.rows == len(truth) == sum(one.support for one in found.per_class.values())
+
+
+@given(cases())
+@settings(max_examples=10, deadline=None)
+def test_equal_weights_are_no_weights(case: Case) -> None:
+    assert metrics.score(*case, np.ones(len(case[1]))) == metrics.score(*case)

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -61,3 +62,24 @@ def test_groups_are_numbered_by_name() -> None:
     numbers = paired.number_groups(["b", "a", "b", "c"])
     assert numbers[0] == numbers[2]
     assert len(set(numbers.tolist())) == 3
+
+
+def test_the_pairs_of_recent_traffic_lie_beside_them(tmp_path: Path) -> None:
+    weights = np.linspace(0.5, 1.5, 30)
+    recent = dataclasses.replace(won_and_lost(4, 2, 30), weights=weights, columns={})
+    paired.write(dataclasses.replace(won_and_lost(5, 3, 40), recent=recent), tmp_path / "pairs.parquet")
+    found = paired.load(tmp_path / "pairs.parquet")
+    assert found.weights is None
+    assert found.recent is not None
+    assert found.recent.weights is not None
+    assert found.recent.weights.tolist() == weights.tolist()
+    assert (len(found), len(found.recent)) == (40, 30)
+    swapped = found.swapped()
+    assert swapped.recent is not None
+    assert np.array_equal(swapped.recent.challenger, recent.opponents["champion"])
+
+
+def test_without_recent_traffic_there_is_one_file(tmp_path: Path) -> None:
+    paired.write(won_and_lost(5, 3, 40), tmp_path / "pairs.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs.parquet"]
+    assert paired.load(tmp_path / "pairs.parquet").recent is None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.table import Table
 
-from evertune.records import Decision, Outcome, Scores
+from evertune.records import Decision, Outcome, Recent, Scores, TrafficCounts
 
 _COLOURS = {
     Decision.PROMOTE: "green",
@@ -20,6 +22,8 @@ def show(outcome: Outcome, console: Console) -> None:
     """Print what came of a run."""
     if outcome.metrics is not None:
         console.print(_scores(outcome))
+        if outcome.recent is not None:
+            console.print(_recent(outcome, outcome.recent))
         console.print(_per_class(outcome))
     if outcome.rows is not None:
         rows = outcome.rows
@@ -29,6 +33,8 @@ def show(outcome: Outcome, console: Console) -> None:
             f"Data version {(outcome.data_version or '')[:12]}.",
             highlight=False,
         )
+        if rows.traffic is not None:
+            _show_traffic(rows.traffic, console)
     if outcome.verdict is not None:
         colour = _COLOURS[outcome.verdict.decision]
         console.print(f"\nVerdict: [bold {colour}]{outcome.verdict.decision}[/]", highlight=False)
@@ -54,12 +60,31 @@ def _sides(outcome: Outcome) -> dict[str, Scores]:
     return sides
 
 
+def _show_traffic(rows: TrafficCounts, console: Console) -> None:
+    console.print(
+        f"Labelled traffic: {rows.labelled} rows, {rows.quarantined} quarantined, {rows.deduplicated} duplicates, "
+        f"{rows.left_out} left out; {rows.train} train, {rows.validation} validation, {rows.recent} judged on.",
+        highlight=False,
+    )
+
+
+def _recent(outcome: Outcome, found: Recent) -> Table:
+    sides = {"champion": found.champion, "fine-tuned": found.challenger}
+    return _table(f"{outcome.project}: quality on {found.rows} labelled rows of recent traffic", sides)
+
+
 def _scores(outcome: Outcome) -> Table:
-    table = Table(title=f"{outcome.project}: quality on the test rows ({outcome.method})")
+    return _table(f"{outcome.project}: quality on the test rows ({outcome.method})", _sides(outcome))
+
+
+def _table(title: str, sides: Mapping[str, Scores | None]) -> Table:
+    table = Table(title=title)
     table.add_column("model")
     for name in _METRICS.values():
         table.add_column(name, justify="right")
-    for side, scores in _sides(outcome).items():
+    for side, scores in sides.items():
+        if scores is None:
+            continue
         style = "bold" if side == "fine-tuned" else None
         table.add_row(side, *(f"{getattr(scores, metric):.3f}" for metric in _METRICS), style=style)
     return table

@@ -15,7 +15,7 @@ Nothing here is random: the same pairs give the same numbers.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -41,13 +41,30 @@ class Contributions:
     weights: Floats
     """``[groups]``: share of the rows that the group holds."""
     rows: int
+    """Where rows have weights: how many of equal weight would tell as much."""
     limit: float
     """The gain lies within ± this."""
+    doubt: float = 0.0
+    """Share of the heaviest row, where rows are picked with different chances; 0 where all count alike."""
 
     @property
     def variance(self) -> float:
         """Variance of the gain, times rows: what one row adds. Groups that go together raise it."""
         return float(((self.each - self.gain * self.weights) ** 2).sum()) * self.rows
+
+    @property
+    def cautious(self) -> Contributions:
+        """The same with one more loss of the heaviest row, where rows have different weights.
+
+        Rows are picked where the champion is unsure, and there it is wrong more often than another model that is as
+        good. What makes up for it are few rows of great weight, and the flips of signs know nothing of those that by
+        luck were not picked: of equal models 4 to 13% would pass where 3% are meant; with the added loss 0 to 1%.
+        """
+        if not self.doubt:
+            return self
+        loss = self.doubt * float((np.abs(self.each) / self.weights).max())
+        each, weights = np.append(self.each, -loss), np.append(self.weights, self.doubt)
+        return replace(self, gain=self.gain - loss, each=each, weights=weights, doubt=0.0)
 
 
 def contributions(
@@ -60,34 +77,38 @@ def contributions(
     """
     where = slice(None) if part is None else part
     truth, groups = pairs.truth[where], pairs.groups[where]
-    ours = metrics.features(metric, truth, pairs.challenger[where])
-    theirs = metrics.features(metric, truth, opponent[where])
-    sizes, ours, theirs = _by_group(groups, ours, theirs)
-    rows, sign = len(truth), -1.0 if metric in metrics.LESS_IS_BETTER else 1.0
-    gain = sign * float(_value(metric, ours, rows) - _value(metric, theirs, rows))
+    heavy = np.ones(len(truth)) if pairs.weights is None else pairs.weights[where]
+    ours = metrics.features(metric, truth, pairs.challenger[where]) * heavy[:, None]
+    theirs = metrics.features(metric, truth, opponent[where]) * heavy[:, None]
+    sizes, ours, theirs = _by_group(groups, heavy[:, None], ours, theirs)
+    rows, least = float(heavy.sum()), float(heavy.min())
+    sign = -1.0 if metric in metrics.LESS_IS_BETTER else 1.0
+    gain = sign * float(_value(metric, ours, rows, least) - _value(metric, theirs, rows, least))
+    sizes = sizes[:, 0]
     weights = sizes / rows
     if metric in (Metric.ACCURACY, Metric.LOG_LOSS):
         each = sign * (ours - theirs)[:, 0] / rows
     else:
-        left = np.maximum(rows - sizes, 1)
-        without = metrics.value(metric, ours.sum(axis=0) - ours, left)
-        without -= metrics.value(metric, theirs.sum(axis=0) - theirs, left)
+        left = np.maximum(rows - sizes, least)
+        without = metrics.value(metric, ours.sum(axis=0) - ours, left, least)
+        without -= metrics.value(metric, theirs.sum(axis=0) - theirs, left, least)
         each = (gain - sign * without) * (1 - weights) + gain * weights
     limit = -math.log(metrics.SMALLEST_PROBABILITY) if metric is Metric.LOG_LOSS else 1.0
-    return Contributions(gain, each, weights, rows, limit)
+    effective = round(rows * rows / float((heavy**2).sum()))
+    doubt = (float(heavy.max()) - least) / rows
+    return Contributions(gain, each, weights, effective, limit, doubt)
 
 
-def _value(metric: Metric, features: Floats, rows: int) -> Floats:
-    return metrics.value(metric, features.sum(axis=0), rows)
+def _value(metric: Metric, features: Floats, rows: float, least: float) -> Floats:
+    return metrics.value(metric, features.sum(axis=0), rows, least)
 
 
 def _by_group(groups: Ints, *features: Floats) -> tuple[Floats, ...]:
     if (groups[1:] > groups[:-1]).all():  # each row is its own group
-        return np.ones(len(groups)), *features
+        return features
     order = np.argsort(groups, kind="stable")
     first = np.flatnonzero(np.diff(groups[order], prepend=groups[order[0]] - 1))
-    sizes = np.diff(first, append=len(groups)).astype(np.float64)
-    return sizes, *(np.add.reduceat(each[order], first, axis=0) for each in features)
+    return tuple(np.add.reduceat(each[order], first, axis=0) for each in features)
 
 
 def quantile(alpha: float) -> float:
@@ -118,7 +139,7 @@ def _bound(gains: Contributions, alpha: float, *, low: bool) -> float:
 def sign_flip(gains: Contributions, *, counts: bool) -> float:
     """Chance that random signs give at least this gain: one-sided p-value of "no gain".
 
-    With ``counts`` the contributions are whole rows (accuracy) and the test is exact.
+    With ``counts`` the contributions are whole rows (accuracy without weights) and the test is exact.
     """
     if counts:
         return _exact(np.rint(gains.each * gains.rows).astype(np.int64))

@@ -20,10 +20,12 @@ from evertune import files
 from evertune.evaluation import baselines, metrics, paired, pictures
 from evertune.evaluation.paired import CHAMPION, MAJORITY, UNTUNED, Pairs, Probabilities
 from evertune.project import Project
-from evertune.records import Evaluation, Slice, UnfitError
+from evertune.records import Evaluation, Recent, Scores, Slice, UnfitError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from evertune.models.classifier import Classifier
 
 LATENCY_ROWS = 50
 WARM_UP_ROWS = 5
@@ -52,6 +54,7 @@ def evaluate(  # noqa: PLR0917  the contract between the rooms: callers name the
 ) -> Evaluation:
     """Score ``challenger`` and ``champion`` (bundles) on the test rows of ``dataset`` and write the folder ``out``.
 
+    Where the dataset has recent traffic to judge on, both answer that too, and it is kept apart.
     ``base`` is the untuned model's folder. Raises :class:`UnfitError` where the test split is empty, a slice column is
     missing or a bundle knows none of the classes, and :class:`files.CorruptError` where a folder is not whole.
     """
@@ -61,8 +64,10 @@ def evaluate(  # noqa: PLR0917  the contract between the rooms: callers name the
     if not len(test.truth):
         raise UnfitError("The dataset has no test rows. Raise preparation.split.test, or draw more data.")
     columns = _slice_columns(project, test, labels)
-    answers, latency = _answers(challenger, labels, test, timed=True)
-    opponents = {} if champion is None else {CHAMPION: _answers(champion, labels, test)[0]}
+    model = _load(challenger)
+    answers, latency = _answers(model, labels, test), _latency(model, test)
+    old = None if champion is None else _load(champion)
+    opponents = {} if old is None else {CHAMPION: _answers(old, labels, test)}
     opponents[MAJORITY] = baselines.majority(train.truth, len(labels), len(test.truth))
     opponents[UNTUNED] = _untuned(base, train, test, len(labels))
     pairs = Pairs(
@@ -74,6 +79,7 @@ def evaluate(  # noqa: PLR0917  the contract between the rooms: callers name the
         groups=paired.number_groups(test.table["group"].to_pylist()),
         columns=columns,
         min_slice_rows=project.evaluation.min_slice_rows,
+        recent=_recent(dataset, labels, model, old),
     )
     facts = {
         "run_key": run_key,
@@ -98,7 +104,21 @@ def scored(pairs: Pairs, facts: dict[str, Any]) -> Evaluation:
             if name != CHAMPION
         },
         slices=tuple(_slice(pairs, name, part) for name, part in pairs.slices()),
+        recent=None if pairs.recent is None else _scored_recent(pairs.recent),
         **facts,
+    )
+
+
+def _scored_recent(pairs: Pairs) -> Recent:
+    def score(answers: Probabilities) -> Scores:
+        return metrics.score(pairs.labels, pairs.truth, answers, pairs.weights)
+
+    champion = pairs.opponents.get(CHAMPION)
+    return Recent(
+        rows=len(pairs),
+        effective_rows=pairs.effective_rows,
+        challenger=score(pairs.challenger),
+        champion=None if champion is None else score(champion),
     )
 
 
@@ -132,16 +152,39 @@ def _read(dataset: Path, split: str) -> _Split:
     return _Split(table, table["label_index"].to_numpy().astype(np.int64), ids)
 
 
-def _answers(
-    bundle: Path, labels: Sequence[str], test: _Split, *, timed: bool = False
-) -> tuple[Probabilities, dict[str, float]]:
+def _recent(
+    dataset: Path, labels: tuple[str, ...], challenger: Classifier, champion: Classifier | None
+) -> Pairs | None:
+    """Both models on recent labelled traffic, if the dataset has some to judge on."""
+    if not (dataset / "recent.parquet").is_file():
+        return None
+    split = _read(dataset, "recent")
+    if not len(split.truth):
+        return None
+    return Pairs(
+        row_ids=split.table["row_id"].to_pylist(),
+        labels=labels,
+        truth=split.truth,
+        challenger=_answers(challenger, labels, split),
+        opponents={} if champion is None else {CHAMPION: _answers(champion, labels, split)},
+        groups=paired.number_groups(split.table["group"].to_pylist()),
+        weights=split.table["weight"].to_numpy(),
+    )
+
+
+def _load(bundle: Path) -> Classifier:
     from evertune.models import classifier
 
-    model = classifier.load(bundle)
+    return classifier.load(bundle)
+
+
+def _answers(model: Classifier, labels: Sequence[str], split: _Split) -> Probabilities:
+    return align(model.probabilities(split.table["text"].to_pylist()), model.labels, labels)
+
+
+def _latency(model: Classifier, test: _Split) -> dict[str, float]:
+    """Milliseconds of answering one row at a time."""
     texts: list[str] = test.table["text"].to_pylist()
-    answers = align(model.probabilities(texts), model.labels, labels)
-    if not timed:
-        return answers, {}
     picked = [texts[i] for i in np.linspace(0, len(texts) - 1, min(LATENCY_ROWS, len(texts)), dtype=int)]
     for text in picked[:WARM_UP_ROWS]:
         model.probabilities([text])
@@ -150,7 +193,7 @@ def _answers(
         start = time.perf_counter()
         model.probabilities([text])
         seconds.append(time.perf_counter() - start)
-    return answers, {f"p{q}": 1000 * float(np.percentile(seconds, q)) for q in (50, 95)}
+    return {f"p{q}": 1000 * float(np.percentile(seconds, q)) for q in (50, 95)}
 
 
 def align(probabilities: NDArray[np.floating], known: Sequence[str], labels: Sequence[str]) -> Probabilities:

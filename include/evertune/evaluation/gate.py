@@ -6,6 +6,10 @@
 * **not enough evidence**: anything else, with how many more test rows would decide.
 * **unchanged**: it answers every test row exactly as the champion does.
 
+Where there is recent labelled traffic enough, the gain has to be shown there, on rows that no model was trained on and
+that count by how they were picked; on the frozen test rows it is then enough that no loss beyond a margin is possible.
+Guards and slices are judged on the frozen rows all the same. Why: docs/decisions/0009-learning-from-traffic.md.
+
 The proof gets stricter with every challenger to one champion, so that the chance of *ever* promoting a model that is
 no better stays below 1 − confidence: look k = 1, 2, 3 … spends 6 / (π² k²) of it, and these shares sum to 1. A
 promotion starts a new budget. Why these rules and no others: docs/decisions/0002-the-gate.md.
@@ -19,8 +23,8 @@ import numpy as np
 
 from evertune.evaluation import comparison, reasons
 from evertune.evaluation.paired import CHAMPION, Pairs
-from evertune.evaluation.reasons import Finding, Primary
-from evertune.project.options import Gate, Guard, Metric
+from evertune.evaluation.reasons import TEST, TRAFFIC, Finding, Primary
+from evertune.project.options import Gate, Guard, Metric, Retraining
 from evertune.records import Decision, Evaluation, UnfitError, Verdict
 
 POWER = 0.8
@@ -32,30 +36,39 @@ def spent(confidence: float, looks: int) -> float:
     return (1 - confidence) * 6 / (math.pi * (looks + 1)) ** 2
 
 
-def judge(evaluation: Evaluation, pairs: Pairs, policy: Gate, looks: int) -> Verdict:
+def judge(
+    evaluation: Evaluation, pairs: Pairs, policy: Gate, looks: int, retraining: Retraining | None = None
+) -> Verdict:
     """Judge the challenger by its paired answers. ``looks``: challengers already judged against this champion.
 
+    ``retraining`` says how much labelled traffic a proof on it takes; without it the test rows alone count.
     Without a champion it is judged against the better baseline, by the primary metric alone: a baseline has no
     quality that a guard could defend. Raises :class:`UnfitError` where the pairs are not those of the evaluation.
     """
     _check(evaluation, pairs, looks)
     champion = pairs.opponents.get(CHAMPION)
-    if champion is not None and np.array_equal(champion, pairs.challenger):
+    if _same_answers(pairs) and (pairs.recent is None or _same_answers(pairs.recent)):
         return _unchanged(len(pairs))
-    primary = _primary(pairs, policy, looks)
+    options = retraining or Retraining()
+    traffic = _traffic(pairs, options) if retraining is not None else None
+    judged = traffic or pairs
+    primary = _primary(judged, policy, looks, TEST if traffic is None else TRAFFIC)
     findings = [] if champion is None else [*_guards(pairs, policy), *_slices(pairs, policy)]
+    if traffic is not None:
+        findings.insert(0, _frozen(pairs, policy, options.frozen_margin))
     decision = _decide(primary, findings, policy)
     more_rows = _more_rows(primary, policy, looks) if decision is Decision.NOT_ENOUGH_EVIDENCE else None
     return Verdict(
         decision=decision,
         reasons=(
-            reasons.figures(primary, pairs, policy, looks),
+            reasons.figures(primary, judged, policy, looks),
             reasons.because(primary, policy, decision, more_rows),
             *(finding.reason for finding in findings if finding.reason),
         ),
         gain=primary.gains.gain,
         interval=(primary.lower, primary.upper),
         opponent=primary.opponent,
+        judged_on=primary.judged_on,
         alpha=primary.alpha,
         more_rows=more_rows,
         checks={
@@ -77,6 +90,32 @@ def _check(evaluation: Evaluation, pairs: Pairs, looks: int) -> None:
             f"The pairs ({len(pairs)} rows, against {', '.join(pairs.opponents)}) are not those of the evaluation "
             f"({evaluation.challenger.rows} rows). Run the judge step of {evaluation.run_key} again."
         )
+    told = 0 if evaluation.recent is None else evaluation.recent.rows
+    there = 0 if pairs.recent is None else len(pairs.recent)
+    if told != there:
+        raise UnfitError(
+            f"The pairs have {there} rows of recent traffic, the evaluation {told}. "
+            f"Run the judge step of {evaluation.run_key} again."
+        )
+
+
+def _same_answers(pairs: Pairs) -> bool:
+    champion = pairs.opponents.get(CHAMPION)
+    return champion is not None and np.array_equal(champion, pairs.challenger)
+
+
+def _traffic(pairs: Pairs, options: Retraining) -> Pairs | None:
+    """The recent traffic, where it is as much as a proof on it takes."""
+    recent = pairs.recent
+    enough = recent is not None and CHAMPION in recent.opponents and recent.effective_rows >= options.fewest_judged
+    return recent if enough else None
+
+
+def _frozen(pairs: Pairs, policy: Gate, margin: float) -> Finding:
+    """What was gained on traffic must not have been lost on the frozen test rows, in the primary metric."""
+    gains = comparison.contributions(policy.metric, pairs, pairs.opponents[CHAMPION])
+    alpha = 1 - policy.confidence
+    return reasons.frozen(policy.metric, margin, gains, *comparison.bounds(gains, alpha, alpha))
 
 
 def _unchanged(rows: int) -> Verdict:
@@ -89,15 +128,16 @@ def _unchanged(rows: int) -> Verdict:
     )
 
 
-def _primary(pairs: Pairs, policy: Gate, looks: int) -> Primary:
+def _primary(pairs: Pairs, policy: Gate, looks: int, judged_on: str) -> Primary:
     metric, opponent = _opponent(pairs, policy.metric)
     alpha = spent(policy.confidence, looks)
     gains = comparison.contributions(metric, pairs, pairs.opponents[opponent])
-    lower, upper = comparison.bounds(gains, alpha, 1 - policy.confidence)
-    p = comparison.sign_flip(gains, counts=metric is Metric.ACCURACY)
+    lower, _ = comparison.bounds(gains.cautious, alpha, alpha)
+    _, upper = comparison.bounds(gains, alpha, 1 - policy.confidence)
+    p = comparison.sign_flip(gains.cautious, counts=metric is Metric.ACCURACY and pairs.weights is None)
     # The test decides. The bound agrees with it but for whole rows, and is moved to 0 where it would not.
     lower = max(lower, 0.0) if p <= alpha else min(lower, 0.0)
-    return Primary(metric, opponent, gains, lower, upper, p, alpha)
+    return Primary(metric, opponent, gains, lower, upper, p, alpha, judged_on)
 
 
 def _opponent(pairs: Pairs, metric: Metric) -> tuple[Metric, str]:

@@ -50,45 +50,57 @@ def _bins(confidence: Floats) -> Ints:
     return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
 
 
-def value(metric: Metric, totals: Floats, rows: Floats | float) -> Floats:
+def value(metric: Metric, totals: Floats, rows: Floats | float, least: float = 1.0) -> Floats:
     """The metric for sums of features: ``totals [..., k]`` of ``rows [...]`` rows each; shape ``[...]``.
 
     Macro averages go over the classes that occur among the rows or the answers, as scikit-learn's do; a score of
-    0 / 0 is 0.
+    0 / 0 is 0. Where rows have weights, sums are weighted, ``rows`` is the sum of the weights and ``least`` the
+    smallest of them.
     """
     if metric in (Metric.ACCURACY, Metric.LOG_LOSS):
         return np.asarray(totals[..., 0] / rows)
     if metric is Metric.CALIBRATION_ERROR:
         return np.asarray(np.abs(totals).sum(axis=-1) / rows)
     hits, told, true = np.split(totals, 3, axis=-1)
-    by_class = _ratio(metric, hits, told, true)
-    # Sums of ones and zeros, less what was left out: half a row is the safe border between none and some.
-    there = np.maximum(told, true) > 0.5
+    by_class = _ratio(metric, hits, told, true, least)
+    # Sums of weights and zeros, less what was left out: half a row is the safe border between none and some.
+    there = np.maximum(told, true) > least / 2
     return np.asarray(np.where(there, by_class, 0.0).sum(axis=-1) / np.maximum(there.sum(axis=-1), 1))
 
 
-def _ratio(metric: Metric, hits: Floats, told: Floats, true: Floats) -> Floats:
+def _ratio(metric: Metric, hits: Floats, told: Floats, true: Floats, least: float) -> Floats:
     above, below = {
         Metric.F1: (2 * hits, told + true),
         Metric.PRECISION: (hits, told),
         Metric.RECALL: (hits, true),
     }[metric]
-    return np.asarray(np.divide(above, below, out=np.zeros_like(above), where=below > 0.5))
+    return np.asarray(np.divide(above, below, out=np.zeros_like(above), where=below > least / 2))
 
 
-def score(labels: Sequence[str], truth: NDArray[np.integer], probabilities: NDArray[np.floating]) -> Scores:
+def score(
+    labels: Sequence[str],
+    truth: NDArray[np.integer],
+    probabilities: NDArray[np.floating],
+    weights: Floats | None = None,
+) -> Scores:
     """All metrics of one model on one set of rows.
 
-    ``truth`` is the index of each row's class in ``labels``, ``probabilities`` is ``[rows, classes]``. Raises
-    :class:`UnfitError` where the two do not fit each other, or a probability is not a number.
+    ``truth`` is the index of each row's class in ``labels``, ``probabilities`` is ``[rows, classes]``. With
+    ``weights`` the metrics are weighted; rows, supports and confusions are still counts. Raises :class:`UnfitError`
+    where the two do not fit each other, or a probability is not a number.
     """
     _check(labels, truth, probabilities)
     rows, classes = probabilities.shape
-    totals = {metric: features(metric, truth, probabilities).sum(axis=0) for metric in Metric}
-    overall = {metric.value: float(value(metric, total, rows)) for metric, total in totals.items()}
+    heavy = np.ones(rows) if weights is None else weights
+    least = float(heavy.min())
+    totals = {metric: (features(metric, truth, probabilities) * heavy[:, None]).sum(axis=0) for metric in Metric}
+    overall = {metric.value: float(value(metric, total, heavy.sum(), least)) for metric, total in totals.items()}
     confusion = np.bincount(truth * classes + probabilities.argmax(axis=1), minlength=classes * classes)
-    parts = np.split(totals[Metric.F1], 3)
-    by_class = {metric: _ratio(metric, *parts) for metric in (Metric.PRECISION, Metric.RECALL, Metric.F1)}
+    hits, told, true = np.split(totals[Metric.F1], 3)
+    by_class = {
+        metric: _ratio(metric, hits, told, true, least) for metric in (Metric.PRECISION, Metric.RECALL, Metric.F1)
+    }
+    support = np.bincount(truth, minlength=classes)
     return Scores(
         rows=rows,
         **overall,
@@ -97,7 +109,7 @@ def score(labels: Sequence[str], truth: NDArray[np.integer], probabilities: NDAr
                 precision=float(by_class[Metric.PRECISION][i]),
                 recall=float(by_class[Metric.RECALL][i]),
                 f1=float(by_class[Metric.F1][i]),
-                support=int(parts[2][i]),
+                support=int(support[i]),
             )
             for i, label in enumerate(labels)
         },

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ from evertune.records import UnfitError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+RECENT = "recent.parquet"
+"""The file of the pairs of recent traffic, beside that of the test rows."""
 CHAMPION, MAJORITY, UNTUNED = "champion", "majority", "untuned"
 OPPONENTS = (CHAMPION, MAJORITY, UNTUNED)
 SLICE_PREFIX = "slice:"
@@ -52,6 +54,10 @@ class Pairs:
     """Slice columns, such as ``length`` → short, medium or long."""
     min_slice_rows: int = 30
     """Slices with fewer rows judge nothing."""
+    weights: NDArray[np.float64] | None = None
+    """How heavily each row counts, 1 on average; ``None``: all alike."""
+    recent: Pairs | None = None
+    """The same models' answers to recent labelled traffic, where there is some to judge on."""
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -66,10 +72,15 @@ class Pairs:
     def swapped(self) -> Pairs:
         """The same rows with challenger and champion in each other's place."""
         others = {**self.opponents, CHAMPION: self.challenger}
-        return Pairs(
-            self.row_ids, self.labels, self.truth, self.opponents[CHAMPION], others, self.groups, self.columns,
-            self.min_slice_rows,
-        )  # fmt: skip
+        recent = None if self.recent is None else self.recent.swapped()
+        return replace(self, challenger=self.opponents[CHAMPION], opponents=others, recent=recent)
+
+    @property
+    def effective_rows(self) -> float:
+        """How many rows of equal weight would tell as much (Kish 1965)."""
+        if self.weights is None:
+            return float(len(self))
+        return float(self.weights.sum() ** 2 / (self.weights**2).sum())
 
 
 def number_groups(names: Sequence[str]) -> NDArray[np.int64]:
@@ -78,7 +89,7 @@ def number_groups(names: Sequence[str]) -> NDArray[np.int64]:
 
 
 def write(pairs: Pairs, path: Path) -> None:
-    """Write the pairs as Parquet. The folder that it lies in is sealed by the caller."""
+    """Write the pairs as Parquet, those of recent traffic beside them. The folder is sealed by the caller."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -91,11 +102,15 @@ def write(pairs: Pairs, path: Path) -> None:
     for name in OPPONENTS:
         there = pairs.opponents.get(name)
         columns[name] = pa.nulls(len(pairs), pa.list_(pa.float32())) if there is None else _lists(there)
+    if pairs.weights is not None:
+        columns["weight"] = pa.array(pairs.weights, pa.float64())
     for name, values in pairs.columns.items():
         columns[SLICE_PREFIX + name] = pa.array(list(values), pa.string())
     facts = {"format": 1, "labels": list(pairs.labels), "min_slice_rows": pairs.min_slice_rows}
     table = pa.table(columns).replace_schema_metadata({"evertune": files.canonical(facts)})
     pq.write_table(table, path, compression="zstd")
+    if pairs.recent is not None:
+        write(pairs.recent, path.with_name(RECENT))
 
 
 def _lists(probabilities: Probabilities) -> pa.Array:
@@ -107,17 +122,22 @@ def _lists(probabilities: Probabilities) -> pa.Array:
 
 
 def load(path: Path) -> Pairs:
-    """Read what :func:`write` wrote.
+    """Read what :func:`write` wrote, with the pairs of recent traffic beside it.
 
     Where the folder is sealed it is verified first. Raises :class:`UnfitError` where the file is no pairs file.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     if not path.is_file():
         raise UnfitError(f"There is no pairs file {path}. Run the judge step of this run again.")
     if (path.parent / files.MANIFEST).is_file():
         files.verify(path.parent)
+    recent = path.with_name(RECENT)
+    return replace(_read(path), recent=_read(recent) if recent.is_file() else None)
+
+
+def _read(path: Path) -> Pairs:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         table = pq.read_table(path)
         facts = json.loads((table.schema.metadata or {})[b"evertune"])
@@ -138,6 +158,7 @@ def load(path: Path) -> Pairs:
             if name.startswith(SLICE_PREFIX)
         },
         min_slice_rows=facts["min_slice_rows"],
+        weights=table["weight"].to_numpy() if "weight" in table.column_names else None,
     )
 
 

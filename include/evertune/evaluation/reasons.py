@@ -21,7 +21,13 @@ NAMES = {
     Metric.CALIBRATION_ERROR: "calibration error",
     Metric.LOG_LOSS: "log loss",
 }
+TEST, TRAFFIC = "test", "traffic"
+ROWS = {TEST: "test rows", TRAFFIC: "labelled rows of traffic"}
 OPPONENTS = {CHAMPION: "the champion", MAJORITY: "always the commonest class", UNTUNED: "the untuned base model"}
+
+
+FROZEN = "no loss on the frozen test rows"
+"""Name of that check."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +46,8 @@ class Primary:
     """Of the test of no gain, one-sided."""
     alpha: float
     """Error probability that this look may spend."""
+    judged_on: str = TEST
+    """:data:`TEST` or :data:`TRAFFIC`."""
 
     @property
     def proven(self) -> bool:
@@ -76,18 +84,30 @@ def figures(primary: Primary, pairs: Pairs, policy: Gate, looks: int) -> str:
     ours, theirs = (_value(metric, pairs, answers) for answers in (pairs.challenger, opponent))
     right, other_right = (answers.argmax(axis=1) == pairs.truth for answers in (pairs.challenger, opponent))
     won, lost = int((right & ~other_right).sum()), int((other_right & ~right).sum())
-    at_least, at_most = signed(metric, primary.lower), signed(metric, primary.upper)
+    gain, at_least, at_most = (
+        signed(metric, primary.gains.gain),
+        signed(metric, primary.lower),
+        signed(metric, primary.upper),
+    )
     again = f" It is challenger {looks + 1} to the same opponent." if looks else ""
     return (
         f"{NAMES[metric][0].upper()}{NAMES[metric][1:]} {ours} against {theirs} of {OPPONENTS[primary.opponent]}, on "
-        f"{len(pairs):,} test rows ({won:,} won, {lost:,} lost): a gain of {signed(metric, primary.gains.gain)}, "
+        f"{_rows(primary.judged_on, pairs)} ({won:,} won, {lost:,} lost): a gain of {gain}, "
         f"at least {at_least} with {100 * (1 - primary.alpha):.4g}% confidence "
         f"and at most {at_most} with {100 * policy.confidence:.4g}%.{again}"
     )
 
 
+def _rows(judged_on: str, pairs: Pairs) -> str:
+    told = f"{len(pairs):,} {ROWS[judged_on]}"
+    effective = round(pairs.effective_rows)
+    return told if effective == len(pairs) else f"{told}, weighted by how they were picked and worth {effective:,}"
+
+
 def _value(metric: Metric, pairs: Pairs, answers: NDArray[np.float32]) -> str:
-    value = float(metrics.value(metric, metrics.features(metric, pairs.truth, answers).sum(axis=0), len(pairs)))
+    heavy = np.ones(len(pairs)) if pairs.weights is None else pairs.weights
+    totals = (metrics.features(metric, pairs.truth, answers) * heavy[:, None]).sum(axis=0)
+    value = float(metrics.value(metric, totals, float(heavy.sum()), float(heavy.min())))
     return f"{value:.3f}" if metric is Metric.LOG_LOSS else f"{100 * value:.1f}%"
 
 
@@ -106,7 +126,7 @@ def because(primary: Primary, policy: Gate, decision: Decision, more_rows: int |
     )
     if more_rows is None:
         return f"{told} ({odds})."
-    return f"{told} ({odds}). About {_round(more_rows):,} more test rows would probably decide."
+    return f"{told} ({odds}). About {_round(more_rows):,} more {ROWS[primary.judged_on]} would probably decide."
 
 
 def _round(rows: int) -> int:
@@ -124,6 +144,23 @@ def guard(guard: Guard, gains: Contributions, lower: float, upper: float) -> Fin
         loss = size(guard.metric, lower)
         return Finding(check, False, False, f"{change}; a loss of {loss} is not ruled out, and {margin} are allowed.")
     return Finding(check, True, False)
+
+
+def frozen(metric: Metric, margin: float, gains: Contributions, lower: float, upper: float) -> Finding:
+    """On the frozen test rows a gain on traffic may cost something, but not more than the margin."""
+    name, allowed = NAMES[metric], size(metric, margin)
+    change = (
+        f"On the {gains.rows:,} frozen test rows {name} {'worsens' if gains.gain < 0 else 'improves'} by "
+        f"{size(metric, gains.gain)}"
+    )
+    if upper < -margin:
+        return Finding(
+            FROZEN, False, True, f"{change}, surely by more than the {allowed} that a gain on traffic may cost."
+        )
+    if lower < -margin:
+        loss = size(metric, lower)
+        return Finding(FROZEN, False, False, f"{change}; a loss of {loss} is not ruled out, and {allowed} are allowed.")
+    return Finding(FROZEN, True, False, f"{change}; a loss of more than {allowed} is ruled out.")
 
 
 def slice_(name: str, gains: Contributions, upper: float, margin: float) -> Finding:

@@ -45,6 +45,7 @@ def outcome(engine: Engine, run_key: str, project: Project) -> Outcome:
         metrics=evaluation.challenger if evaluation else None,
         baseline=evaluation.baselines if evaluation else {},
         champion=evaluation.champion if evaluation else None,
+        recent=evaluation.recent if evaluation else None,
         verdict=verdict,
         release=releases.current(engine, project.slug),
         model_version=candidate.model_version if candidate else None,

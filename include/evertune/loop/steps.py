@@ -193,7 +193,8 @@ def judge(run_key: str, owner: str, settings: Settings) -> JsonObject:
     def work() -> JsonObject:
         candidate, evaluation = _tuned(held)
         looks = runs.looks(held.engine, held.project.slug, held.run.champion)
-        verdict = gate.judge(evaluation, paired.load(Path(evaluation.pairs)), held.project.gate, looks)
+        pairs, project = paired.load(Path(evaluation.pairs)), held.project
+        verdict = gate.judge(evaluation, pairs, project.gate, looks, project.retraining)
         mlflow.set_verdict(settings, held.project.slug, candidate.model_version, verdict)
         return verdict.model_dump(mode="json")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from evertune import files, jobs
 from evertune.loop.release import check_signature
 from evertune.project import Project
-from evertune.records import Candidate, Dataset, Evaluation, JsonObject, Pins, Release, Scores
+from evertune.records import Candidate, Dataset, Evaluation, JsonObject, Pins, Recent, Release, Scores
 from evertune.settings import Settings, load
 
 METRICS = ("accuracy", "precision", "recall", "f1", "calibration_error", "log_loss")
@@ -157,6 +157,8 @@ def _register(order: Order, evaluation: Evaluation, tuned: JsonObject) -> Candid
         "digest": tuned["digest"],
         "signature": signing.sign(tuned["digest"], settings),
     }
+    if order.pins.label_watermark is not None:
+        tags["label_watermark"] = order.pins.label_watermark
     card = mlflow.model_card(order.project, evaluation, tags)
     rows = checks.write(order.rows, order.folder / "checks.parquet")
     version = mlflow.register(
@@ -188,8 +190,13 @@ def _flat(evaluation: Evaluation) -> dict[str, float]:
         "test": evaluation.challenger,
         "champion": evaluation.champion,
         **evaluation.baselines,
+        **_recent(evaluation.recent),
     }
     return {f"{side}.{name}": getattr(scores, name) for side, scores in sides.items() if scores for name in METRICS}
+
+
+def _recent(found: Recent | None) -> dict[str, Scores | None]:
+    return {} if found is None else {"recent": found.challenger, "recent.champion": found.champion}
 
 
 if __name__ == "__main__":

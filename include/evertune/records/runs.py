@@ -186,6 +186,16 @@ class Slice(Record):
     champion: Scores | None = None
 
 
+class Recent(Record):
+    """What was measured on recent labelled traffic that no model was trained on, weighted by how it was picked."""
+
+    rows: int
+    effective_rows: float
+    """So many rows of equal weight would tell as much (Kish 1965)."""
+    challenger: Scores
+    champion: Scores | None = None
+
+
 class Evaluation(Record):
     """What was measured of a candidate, on the frozen test rows, in pairs with the champion where there is one."""
 
@@ -200,6 +210,8 @@ class Evaluation(Record):
     latency_ms: dict[str, float] = Field(default_factory=dict)
     """``p50`` and ``p95`` of answering one row at a time, in milliseconds."""
     model_bytes: int = 0
+    recent: Recent | None = None
+    """The same on labelled traffic, where the dataset has some to judge on."""
     pairs: str
     """Path of the Parquet file with one line a test row: row_id, label, and each model's probabilities."""
 
@@ -215,6 +227,8 @@ class Verdict(Record):
     """Confidence interval of ``gain``."""
     opponent: str | None = None
     """``champion`` or the name of the baseline."""
+    judged_on: str = "test"
+    """Where the gain had to be shown: ``test``, or ``traffic`` where there were labels enough."""
     alpha: float | None = None
     """Error probability spent on this look."""
     more_rows: int | None = None
@@ -249,6 +263,8 @@ class Outcome(Record):
     metrics: Scores | None = None
     baseline: dict[str, Scores] = Field(default_factory=dict)
     champion: Scores | None = None
+    recent: Recent | None = None
+    """Both models on recent labelled traffic, where there was some to judge on."""
     verdict: Verdict | None = None
     release: Release | None = None
     """The release that answers after the run; ``None`` where there is none."""

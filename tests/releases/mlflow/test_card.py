@@ -3,7 +3,7 @@ from __future__ import annotations
 import yaml
 
 from evertune.project import Project
-from evertune.records import Evaluation
+from evertune.records import Evaluation, Recent
 from evertune.releases.mlflow import model_card
 
 
@@ -26,3 +26,13 @@ def test_the_card_of_a_first_model_has_no_champion_and_no_slices(project: Projec
     assert "champion" not in card
     assert "slice" not in card
     assert "median" not in card
+
+
+def test_quality_on_recent_traffic_stands_apart(project: Project, evaluation: Evaluation) -> None:
+    assert "recent traffic" not in model_card(project, evaluation, {})
+    scores = evaluation.challenger.model_copy(update={"f1": 0.7654})
+    recent = Recent(rows=180, effective_rows=120.4, challenger=scores, champion=evaluation.champion)
+    card = model_card(project, evaluation.model_copy(update={"recent": recent}), {})
+    assert "On 180 labelled rows of traffic" in card
+    assert "as precise as 120 rows" in card
+    assert "0.7654" in card

@@ -19,6 +19,7 @@ def model_card(project: Project, evaluation: Evaluation, tags: Mapping[str, str]
         f"# {project.slug}\n\n{project.description or 'A fine-tuned text classifier.'}",
         _about(project, evaluation),
         _quality(evaluation),
+        _recent(evaluation),
         _classes(evaluation.challenger),
         _slices(evaluation),
         _limits(project),
@@ -72,6 +73,21 @@ def _quality(evaluation: Evaluation) -> str:
     rows = [[name, *(f"{getattr(scores, metric):.4f}" for metric in _METRICS)] for name, scores in sides.items()]
     intro = f"On {evaluation.challenger.rows} test rows that no model was trained on; averages over classes are macro."
     return f"## Quality\n\n{intro}\n\n{_table(['', *(metric.replace('_', ' ') for metric in _METRICS)], rows)}"
+
+
+def _recent(evaluation: Evaluation) -> str:
+    found = evaluation.recent
+    if found is None:
+        return ""
+    sides = {"this model": found.challenger}
+    if found.champion is not None:
+        sides[f"champion (generation {evaluation.champion_generation})"] = found.champion
+    rows = [[name, *(f"{getattr(scores, metric):.4f}" for metric in _METRICS)] for name, scores in sides.items()]
+    intro = (
+        f"On {found.rows} labelled rows of traffic that no model was trained on, weighted by how they were picked "
+        f"(as precise as {found.effective_rows:.0f} rows of equal weight)."
+    )
+    return f"### On recent traffic\n\n{intro}\n\n{_table(['', *(m.replace('_', ' ') for m in _METRICS)], rows)}"
 
 
 def _classes(scores: Scores) -> str:

@@ -61,6 +61,8 @@ def register(  # noqa: PLR0917 - what a version is made of
     found = store.find_version(project.slug, identity)
     if found is None:
         scores = {f"evertune.{name}": f"{getattr(evaluation.challenger, name):.4f}" for name in ("accuracy", "f1")}
+        if evaluation.recent is not None:
+            scores["evertune.recent_f1"] = f"{evaluation.recent.challenger.f1:.4f}"
         hashed = {CHECKS: files.sha256(checks)} if checks else {}
         all_tags = {**{f"evertune.{key}": value for key, value in tags.items()}, **scores, **hashed, **identity}
         made_of = _Parts(bundle, run_id, card, examples, checks)

@@ -25,6 +25,7 @@ from evertune.monitoring.samples import Sample
 from evertune.project.load import find, load
 from evertune.project.options import Project
 from evertune.records import UnfitError
+from evertune.serving.labelling import Drawn
 from evertune.serving.log.labels import Labelled, labelled
 from evertune.serving.log.reading import feedback_of
 from evertune.settings import Settings
@@ -113,6 +114,17 @@ def test_a_draw_holds_for_a_while_without_what_is_labelled_meanwhile(
     releases[SLUG] = RELEASE
     monkeypatch.setattr(review, "_FRESH_S", 0.0)
     assert len(queue.draw(SLUG)) == 13  # the log has no label of the first, and three new ones say the same
+
+
+def test_an_answer_is_told_the_highest_chance_with_which_it_was_ever_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review, "_FRESH_S", -1.0)
+    chances = iter([0.5, 0.2, 0.8, 0.3])
+    monkeypatch.setattr(review, "drawn", lambda *_: [Drawn("id", "text", {}, next(chances), "why")])
+    generations = iter([3, 3, 3, 4])
+    queue = Review(tmp_path, lambda _: Answering(next(generations), LABELS))
+    assert [queue.draw(SLUG)[0].probability for _ in range(4)] == [0.5, 0.5, 0.8, 0.3]
 
 
 # -- JSON Lines

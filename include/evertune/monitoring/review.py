@@ -24,7 +24,7 @@ LEAST_USE = 0.1
 """Use of an answer that the model is sure of and knows: bounds how much heavier one row's weight is than another's."""
 NOVEL = 0.9
 """Answers further out than this share of what the release knows begin to count as new."""
-_NEAR = 0.2
+_NEAR = 0.25
 """Embeddings are near-equal within this part of the distance that two answers have on average."""
 
 

@@ -5,7 +5,7 @@ Every quarter of an hour, unless the project says otherwise (`monitoring.cron`, 
 `window` cuts the traffic log into windows, all that are due: nothing is lost where the DAG was paused or Airflow away.
 `report` tests each window against what its release knows, with a report by Evidently. `decide` lets the policy rule on
 the open alert. `wake` emits the project's drift alert, which starts `retrain__<project>`; it is skipped where there is
-nothing to wake anybody for.
+nothing to wake anybody for. `notify` tells the project's webhooks what they have not been told yet, by whatever DAG.
 
 ## What happens when two runs meet
 One DAG run of a project at a time; and whatever Airflow does, each answer is in one window, each window is tested once,
@@ -27,13 +27,14 @@ from assets import drift_alert
 from evertune.project import Project
 from evertune.project.load import load_all
 from evertune.settings import load
+from notices import FailedTask, last
 from tasks import RETRIES, DriftReport, check_windows, cut_windows, decide, wake
 
 
 def build(project: Project) -> DAG:
     """The DAG of one project."""
     cron = project.monitoring.cron
-    settings: dict[str, Any] = {"owner": project.owner, **RETRIES}
+    settings: dict[str, Any] = {"owner": project.owner, "on_failure_callback": FailedTask(project.slug), **RETRIES}
     with DAG(
         f"monitor__{project.slug}", schedule=CronTriggerTimetable(cron, timezone="UTC") if cron else None,
         catchup=False, max_active_runs=1, doc_md=__doc__, tags=["evertune", project.slug], default_args=settings,
@@ -45,7 +46,7 @@ def build(project: Project) -> DAG:
             task(task_id="wake", outlets=[drift_alert(project.slug)])(wake)(project.slug),
         ]
         steps[1].operator.operator_extra_links = (DriftReport(),)
-        chain(*steps)
+        chain(*steps, last(project.slug))
     return dag
 
 

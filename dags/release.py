@@ -11,12 +11,13 @@ nothing. Each is a new generation, in the ledger's chain of events with the name
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Param, task
+from airflow.sdk import DAG, Param, chain, task
 
 from assets import champion
 from evertune.project import Project
 from evertune.project.load import load_all
 from evertune.settings import load
+from notices import last
 from tasks import release
 
 
@@ -39,7 +40,8 @@ def build(project: Project) -> DAG:
         f"release__{project.slug}", schedule=None, max_active_runs=1, params=params(), doc_md=__doc__,
         tags=["evertune", project.slug], default_args={"owner": project.owner, "retries": 0},
     ) as dag:  # fmt: skip
-        task(task_id="release", outlets=[champion(project.slug)])(release)(project.slug)
+        done = task(task_id="release", outlets=[champion(project.slug)])(release)(project.slug)
+        chain(done, last(project.slug))
     return dag
 
 

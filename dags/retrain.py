@@ -14,6 +14,7 @@ tasks after `claim` are skipped.
 ## When a task fails
 It is tried again where that can help (a service away, a worker killed): the step goes on where it was, and a training
 that still runs is attached to, not started twice. Unfit data or a wrong project file fail at once with the reason.
+Whatever happened, `notify` tells the project's webhooks at the end.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from assets import champion, drift_alert
 from evertune.project import Project
 from evertune.project.load import load_all
 from evertune.settings import load
+from notices import FailedTask, last
 from tasks import AS_IN_FILE, RETRIES, DataDocs, claim, perform, tell
 
 
@@ -54,7 +56,7 @@ def _task(task_id: str, function: Any, **options: Any) -> Any:
 
 def retrain(project: Project) -> DAG:
     """The DAG of one project."""
-    settings: dict[str, Any] = {"owner": project.owner, **RETRIES}
+    settings: dict[str, Any] = {"owner": project.owner, "on_failure_callback": FailedTask(project.slug), **RETRIES}
     with DAG(
         f"retrain__{project.slug}", schedule=schedule(project), catchup=False, max_active_runs=1, params=params(),
         description=project.description, doc_md=__doc__, tags=["evertune", project.slug], default_args=settings,
@@ -69,7 +71,7 @@ def retrain(project: Project) -> DAG:
             _task("promote", perform, outlets=[champion(project.slug)])("promote", run_key),
         ]
         steps[1].operator.operator_extra_links = (DataDocs(),)
-        chain(*steps)
+        chain(*steps, last(project.slug))
     return dag
 
 

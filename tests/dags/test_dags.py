@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.support import ROOT, small_project, write_project
 
-from evertune.ledger import engine, releases, runs
+from evertune.ledger import engine, events, releases, runs
 from evertune.project.load import load_all
 from evertune.settings import Settings, load
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.integration
 
 HEAVY = ("torch", "transformers", "peft", "mlflow", "great_expectations", "evidently", "pandas", "dvc")
 DAG_FILES = {"monitor.py": "monitor__", "retrain.py": "retrain__", "release.py": "release__", "score.py": "score__"}
-NO_DAGS = {"assets.py", "tasks.py"}
+NO_DAGS = {"assets.py", "notices.py", "tasks.py"}
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,20 @@ def test_the_dag_of_a_broken_file_tells_the_fault(airflow: dict[str, str]) -> No
 def test_a_monitor_without_traffic_wakes_nobody(airflow: dict[str, str]) -> None:
     states = _run(airflow, "monitor__small-reviews", {})
     assert states == {"run": "success", "window": "success", "report": "success", "decide": "success",
-                      "wake": "skipped"}  # fmt: skip
+                      "wake": "skipped", "notify": "success"}  # fmt: skip
+
+
+def test_a_task_that_failed_before_it_had_a_run_is_told_of(airflow: dict[str, str]) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import notices\n"
+        "class Run: dag_id, run_id = 'retrain__small-reviews', 'manual__1'\n"
+        "class Task: task_id = 'claim'\n"
+        "for slug in ('small-reviews', 'broken', 'small-reviews'):\n"
+        "    notices.FailedTask(slug)({'dag_run': Run, 'ti': Task, 'dag': None})\n"
+    )
+    _python(airflow, "-c", script, str(ROOT / "dags"))
+    (event,) = events.after(engine.ready(load(airflow).database_url), "small-reviews", 0, limit=1)
+    assert (event.kind, event.payload["task"]) == (events.Kind.FAILED, "claim")
 
 
 def test_a_retrain_that_is_woken_for_nothing_trains_nothing(airflow: dict[str, str]) -> None:

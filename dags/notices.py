@@ -1,0 +1,56 @@
+"""Who is told how a DAG run went: a last task that posts what the ledger knows, and a notifier for tasks that failed.
+
+The task is a teardown, so that it runs however the others ended and never turns a failed DAG run into a good one, nor a
+good one into a failed.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from airflow.sdk import BaseNotifier, task
+
+from evertune import settings
+
+log = logging.getLogger("evertune")
+
+
+class FailedTask(BaseNotifier):  # type: ignore[misc]  # Airflow's classes are not typed for mypy here
+    """Records in the ledger that a task failed for good, where the task could not itself, and tells the webhooks.
+
+    A task that is killed, or fails before it has a run, leaves no trace in the ledger otherwise.
+    """
+
+    def __init__(self, slug: str) -> None:
+        super().__init__()
+        self.slug = slug
+
+    def notify(self, context: Any) -> None:
+        """Airflow's call; a fault here is logged, and the task has failed either way."""
+        from evertune.loop import notify
+
+        run, where = context["dag_run"], settings.load()
+        try:
+            notify.failed(
+                self.slug, where, owner=f"airflow:{run.dag_id}:{run.run_id}", dag=run.dag_id,
+                task=context["ti"].task_id, message=str(context.get("exception") or "The task was ended."),
+            )  # fmt: skip
+            notices(self.slug)
+        except Exception:
+            log.exception("what failed could not be told")
+
+
+def notices(slug: str) -> None:
+    """Tell the project's webhooks what they do not know yet. Fails for nothing: the next DAG run tries again."""
+    from evertune.loop import notify
+    from evertune.project.load import find, load
+
+    where = settings.load()
+    notify.tell(load(find(slug, where)), where)
+
+
+def last(slug: str) -> Any:
+    """The DAG's last task."""
+    told = task(task_id="notify", retries=0)(notices)(slug)
+    return told.as_teardown(on_failure_fail_dagrun=False)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from threading import Barrier
 
 import pytest
+from benchmarks.triggers import play
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 from tests.ledger.made import released, window
@@ -225,3 +226,11 @@ def test_many_monitors_at_once_ask_for_one_run(ledger: Engine, url: str, champio
     kinds = [event.kind for event in events.undelivered(ledger)]
     assert kinds.count(events.Kind.ALERT) == 1
     assert kinds.count(events.Kind.STARTED) == 2
+
+
+@pytest.mark.faults
+def test_alerts_at_once_with_claimants_that_are_killed(url: str) -> None:
+    """The benchmark's rounds in short: 32 monitors, four claimants that take over from each other, kills."""
+    found = play(url, rounds=4, kills=0.6)
+    assert (found["alerts"], found["requests"]) == (4, 68)
+    assert [found[what] for what in ("lost", "doubled", "two active", "faults of the chain")] == [0, 0, 0, 0]

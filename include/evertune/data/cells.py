@@ -6,8 +6,6 @@ Redaction fails closed: a cell that it cannot work on is left out. An id or grou
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 from collections import Counter
 from datetime import UTC, datetime
@@ -17,7 +15,7 @@ from typing import Any
 from evertune.data.labelled import LabelledRow
 from evertune.data.sources import Row
 from evertune.project.options import Project, Source
-from evertune.text import Redactor, clean, normalise, row_id
+from evertune.text import Redactor, clean, normalise, pseudonym, row_id
 
 FIELDS = ("row_id", "text", "label", "id", "group", "subject", "time", "source")
 """Columns that every snapshot has, before the project's own."""
@@ -39,7 +37,7 @@ class CellCleaner:
         self._pattern = re.compile(pattern) if pattern is not None else None
         self._redactor = redactor
         self._built_in = not data.redaction.custom
-        self._key = f"evertune/{project.slug}/{salt}".encode()
+        self._slug, self._salt = project.slug, salt
         self._cached = lru_cache(maxsize=10_000)(self._clean)
         self._keep = columns.keep
         optional: dict[str, str | None] = {
@@ -145,8 +143,7 @@ class CellCleaner:
             return None, {}
 
     def _hash(self, value: str) -> str:
-        data = normalise(value).encode()
-        return hmac.new(self._key, data, hashlib.sha256).hexdigest()
+        return pseudonym(value, self._slug, self._salt)
 
 
 def _utc(value: str | None, fault: str | None) -> tuple[str | None, str | None]:

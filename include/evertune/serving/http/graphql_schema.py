@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import strawberry
 
-from evertune.serving.http import answering, feedback, lookup, review, schemas, views
+from evertune.serving.http import answering, feedback, lookup, review, review_schemas, schemas, views
+from evertune.serving.http.graphql_review import Kept, Labelling, Review
 from evertune.serving.http.graphql_types import (
     Feedback,
     Info,
-    Kept,
     Origin,
     Prediction,
     Predictions,
     Project,
     ReleaseRef,
-    Review,
     StoredPrediction,
     Thumbs,
 )
@@ -31,16 +30,6 @@ class Saying:
     correction: str | None = None
     thumbs: Thumbs | None = None
     comment: str | None = None
-
-
-@strawberry.input(description="A label for one answer, with the pick as the queue gave it.")
-class Labelling:
-    """A label for one answer."""
-
-    id: strawberry.ID
-    label: str
-    pick: str | None = None
-    annotator: str | None = None
 
 
 async def _projects(info: Info) -> list[Project]:
@@ -92,7 +81,7 @@ async def _review(info: Info, project: str, limit: int = 20) -> Review | None:
 async def _label(info: Info, project: str, labels: list[Labelling], origin: Origin = Origin.EXPERT) -> Kept | None:
     call = info.context
     given = [{**vars(one), "id": str(one.id)} for one in labels]
-    body = schemas.ReviewBody.model_validate({"labels": given, "origin": origin.value})
+    body = review_schemas.ReviewBody.model_validate({"labels": given, "origin": origin.value})
     return Kept(kept=await review.give(call.service, call.known, project, body))
 
 

@@ -220,42 +220,6 @@ class Feedback:
         return cls(**{**found, "thumbs": thumbs, "origin": Origin(found["origin"])})
 
 
-@strawberry.type(description="An answer that somebody should label.")
-class ReviewRow:
-    """An answer that somebody should label."""
-
-    id: str
-    text: str
-    label: str
-    scores: list[Score]
-    why: str
-    pick: str
-
-
-@strawberry.type(description="How many answers have a label by it.")
-class Kept:
-    """How many answers have a label by it."""
-
-    kept: int
-
-
-@strawberry.type(description="The next answers to label, in an order that says nothing of them.")
-class Review:
-    """The next answers to label."""
-
-    project: str
-    generation: int
-    labels: list[str]
-    waiting: int
-    rows: list[ReviewRow]
-
-    @classmethod
-    def of(cls, one: schemas.ReviewOut) -> Self:
-        """As it is shown."""
-        rows = [ReviewRow(**{**row.model_dump(), "scores": Score.all(row.scores)}) for row in one.rows]
-        return cls(**{**one.model_dump(), "rows": rows})
-
-
 @strawberry.type(description="An answer out of the traffic log.")
 class StoredPrediction:
     """An answer out of the traffic log."""

@@ -8,7 +8,18 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from evertune.serving.http import answering, feedback, lookup, metrics, page, review, schemas, server_schemas, views
+from evertune.serving.http import (
+    answering,
+    feedback,
+    lookup,
+    metrics,
+    page,
+    review,
+    review_schemas,
+    schemas,
+    server_schemas,
+    views,
+)
 from evertune.serving.http.guard import CALL, Call
 from evertune.serving.http.lean import Lean
 from evertune.serving.http.problems import MEDIA_TYPE, RefusedError, dumps
@@ -88,11 +99,11 @@ async def give_feedback(request: Request, prediction_id: str, body: schemas.Feed
     "/v1/projects/{project}/review",
     operation_id="label",
     tags=["labels"],
-    response_model=schemas.ReviewKept,
+    response_model=review_schemas.ReviewKept,
     status_code=201,
     responses=BODY,
 )
-async def label(request: Request, project: str, body: schemas.ReviewBody) -> Response:
+async def label(request: Request, project: str, body: review_schemas.ReviewBody) -> Response:
     """Give labels: by a person for answers out of the queue, or imported from a tool. All are kept, or none."""
     call = _call(request)
     return _json({"kept": await review.give(call.service, call.known, project, body)}, 201)
@@ -101,7 +112,7 @@ async def label(request: Request, project: str, body: schemas.ReviewBody) -> Res
 @router.get("/v1/projects/{project}/review", operation_id="review", tags=["labels"], responses=REVIEW)
 async def show_queue(
     request: Request, project: str, limit: Annotated[int, Query(ge=1, le=1000)] = 20
-) -> schemas.ReviewOut:  # fmt: skip
+) -> review_schemas.ReviewOut:  # fmt: skip
     """The answers that are most worth labelling: unsure, new, each only once, drawn with known chances."""
     call = _call(request)
     return await review.queue(call.service, call.known, project, limit)

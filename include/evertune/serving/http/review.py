@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from evertune.serving.http.answering import log_away
 from evertune.serving.http.problems import Fault, invalid
-from evertune.serving.http.schemas import ReviewBody, ReviewOut, ReviewRow
+from evertune.serving.http.review_schemas import ReviewBody, ReviewOut, ReviewRow
 from evertune.serving.labelling import Given, Labelling
 from evertune.serving.log import LogError
 from evertune.serving.log.labels import answers_of

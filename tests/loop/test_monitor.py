@@ -40,6 +40,7 @@ from evertune.records import (
     Step,
     UnreachableError,
     Verdict,
+    Window,
 )
 from evertune.releases import mlflow
 from evertune.serving.engine.answers import Prediction
@@ -144,7 +145,11 @@ def loop(where: Settings, monkeypatch: pytest.MonkeyPatch) -> Loop:
     monkeypatch.setattr(mlflow, "reconcile", lambda *_: None)
     monkeypatch.setattr(windows, "SETTLED", timedelta())
     monkeypatch.setattr(traffic, "SETTLED", timedelta())
-    monkeypatch.setattr(window_reports, "_written", lambda _settings, about, *_: Path(f"report-{about.number}.html"))
+
+    def written(settings: Settings, about: Window, *_: object) -> Path:
+        return window_reports.folder_of(settings, "spam", about.number) / "report.html"
+
+    monkeypatch.setattr(window_reports, "_written", written)
     monkeypatch.setattr(window_reports, "_published", lambda *parts: f"http://mlflow/{parts[3].number}")
     made = Loop(where, engines.ready(where.database_url))
     made.train(1, key="the first")
@@ -360,9 +365,9 @@ def test_reports_that_raised_an_alert_are_published_and_one_a_day(loop: Loop) ->
     for _ in range(3):
         loop.send("review")
     loop.send("editorial")
-    assert [one.report for one in loop.watch().tested] == [
-        "http://mlflow/1", "report-2.html", "report-3.html", "http://mlflow/4"
-    ]  # fmt: skip
+    found = [one.report for one in loop.watch().tested]
+    assert (found[0], found[3]) == ("http://mlflow/1", "http://mlflow/4")
+    assert [Path(one).parent.name for one in found[1:3]] == ["000002", "000003"]
 
 
 def test_a_report_that_cannot_be_made_holds_nothing_up(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,7 +379,7 @@ def test_a_report_that_cannot_be_made_holds_nothing_up(loop: Loop, monkeypatch: 
 
     monkeypatch.setattr(window_reports, "_published", away)
     loop.send("editorial")
-    assert [one.report for one in loop.watch().tested] == ["report-1.html"]
+    assert [Path(one.report).parent.name for one in loop.watch().tested] == ["000001"]
     monkeypatch.setattr(window_reports, "_written", fails)
     loop.send("editorial")
     assert [one.report for one in loop.watch().tested] == [""]

@@ -14,8 +14,8 @@ from sqlalchemy import Engine
 from evertune.ledger import alerts, releases, triggers, windows
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger.alerts import AlertEntry, Standing
+from evertune.loop import notify, traffic
 from evertune.loop import reference as references
-from evertune.loop import traffic
 from evertune.loop import window_reports as reports
 from evertune.loop.followed import served_here
 from evertune.monitoring import policy
@@ -71,10 +71,11 @@ class Watched(Record):
 
 
 def watch(project: Project, settings: Settings, serve: references.Serve = served_here) -> Watched:
-    """Cut what is due, test it, let the policy rule."""
+    """Cut what is due, test it, let the policy rule, tell who wants to know."""
     cut = window(project, settings)
     tested = report(project, settings, serve)
     alert = decide(project, settings)
+    notify.tell(project, settings)
     engine = ledger_engine.ready(settings.database_url)
     return Watched(
         project=project.slug,

@@ -62,7 +62,7 @@ def report(  # noqa: PLR0917 - whose, where, of what
         log.exception("monitor.no_report", project=about.project, window=about.number)
         return ""
     shutil.rmtree(folder_of(settings, about.project, about.number - KEPT), ignore_errors=True)
-    if not verdict.raised and _lately(engine, about):
+    if not verdict.raised and _lately(engine, about, page.parent.parent):
         return str(page)
     try:
         return _published(engine, project, settings, about, page)
@@ -84,10 +84,11 @@ def _written(settings: Settings, about: Window, seen: Seen, verdict: Verdict) ->
     return page
 
 
-def _lately(engine: Engine, about: Window) -> bool:
-    """Whether a report was published less than a day before."""
+def _lately(engine: Engine, about: Window, here: Path) -> bool:
+    """Whether a report was published less than a day before: its address is not that of a folder ``here``."""
     earlier = windows.history(engine, about.project, KEPT)
-    return any("://" in one.report and about.created - one.created < OFTEN for one in earlier)
+    published = [one for one in earlier if one.report and not one.report.startswith(f"{here}/")]
+    return any(about.created - one.created < OFTEN for one in published)
 
 
 def _published(engine: Engine, project: Project, settings: Settings, about: Window, page: Path) -> str:

@@ -1,7 +1,7 @@
 # What a person runs. Each target sets up what it needs; nothing but Python 3.11 or 3.12, git and make must be there.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test test-all lint format bench lock docs clean
+.PHONY: help setup demo demo-quick up down test test-all lint format bench lock docs clean
 BIN := .venv/bin
 
 help: ## list the targets
@@ -10,8 +10,11 @@ help: ## list the targets
 setup: ## build .venv from the hash-pinned locks
 	@scripts/setup.sh
 
-demo: setup ## fine-tune, judge and promote a real model through Airflow, and show what came of it
+demo: setup ## the whole loop on real data: release, drift, retrain, better release; ends with a page of pictures (10 minutes)
 	@$(BIN)/python -m scripts.demo
+
+demo-quick: setup ## its first part alone: fine-tune, judge and promote a real model through Airflow
+	@$(BIN)/python -m scripts.demo --quick
 
 up: setup ## start Airflow and MLflow on this machine (loopback only)
 	@$(BIN)/python -m scripts.embedded up

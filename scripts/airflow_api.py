@@ -58,6 +58,12 @@ class Airflow:
         self._call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
         return run_id
 
+    def runs(self, dag_id: str, limit: int = 20) -> list[dict[str, Any]]:
+        """The latest runs, newest first, with ``dag_run_id``, ``run_type``, ``state``, ``start_date``."""
+        query = {"order_by": "-run_after", "limit": limit}
+        found: list[dict[str, Any]] = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=query)["dag_runs"]
+        return found
+
     def run_state(self, dag_id: str, run_id: str) -> str:
         """``queued``, ``running``, ``success`` or ``failed``."""
         return str(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])

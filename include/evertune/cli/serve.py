@@ -14,6 +14,9 @@ def command(
     host: Annotated[str, typer.Option(help="Address to listen on; beyond loopback, put TLS before it.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     poll: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks for a newer release.")] = 2.0,
+    segment: Annotated[
+        float, typer.Option(min=1, max=3600, help="Seconds until traffic is closed off for the monitor to see.")
+    ] = 60.0,
     json: output.Json = False,
 ) -> None:
     """Serve every project that has a release, until SIGTERM or Ctrl-C; what was accepted is answered first.
@@ -28,4 +31,4 @@ def command(
         output.print_json({"address": address})
     else:
         output.notes.print(f"evertune serves at {address} (Ctrl-C ends it)", markup=False, highlight=False)
-    serve.serve(load_settings(), serve.Options(host=host, port=port, poll_s=poll))
+    serve.serve(load_settings(), serve.Options(host=host, port=port, poll_s=poll, segment_s=segment))

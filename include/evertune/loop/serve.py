@@ -38,6 +38,8 @@ class Options:
     port: int = 8000
     poll_s: float = 2.0
     """Seconds between two looks at the ledger for a newer release."""
+    segment_s: float = 60.0
+    """Seconds after which a segment of the traffic log is closed, and the monitor can see what is in it."""
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -63,6 +65,7 @@ def service(settings: Settings, options: Options) -> Iterator[Service]:
     traffic = TrafficLog(
         settings.home,
         on_closed=lambda segment: segments.record(ledger.engine, segment),
+        segment_s=options.segment_s,
         days=lambda slug: _retention_days(live, slug),
     )
     follower = Follower(live, LedgerReleases(settings, ledger, traffic.node), settings.home, options.poll_s)

@@ -113,13 +113,33 @@ def test_a_draw_holds_for_a_while_without_what_is_labelled_meanwhile(
     assert queue.draw(SLUG) == []
     releases[SLUG] = RELEASE
     monkeypatch.setattr(review, "_FRESH_S", 0.0)
+    monkeypatch.setattr(review, "_REST", 0)
+    queue._draws.clear()
     assert len(queue.draw(SLUG)) == 13  # the log has no label of the first, and three new ones say the same
+
+
+def test_a_draw_that_took_long_holds_for_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([100.0, 100.0, 103.0, 162.0, 163.1, 163.1, 163.1])
+    draws: list[int] = []
+
+    def draw(*_: object) -> list[Drawn]:
+        draws.append(1)
+        return []
+
+    monkeypatch.setattr(review, "drawn", draw)
+    queue = Review(tmp_path, lambda _: RELEASE, lambda: next(seconds))
+    for _ in range(2):
+        queue.draw(SLUG)  # at 100, taking 3 seconds; at 162
+    assert len(draws) == 1
+    queue.draw(SLUG)
+    assert len(draws) == 2
 
 
 def test_an_answer_is_told_the_highest_chance_with_which_it_was_ever_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(review, "_FRESH_S", -1.0)
+    monkeypatch.setattr(review, "_FRESH_S", 0.0)
+    monkeypatch.setattr(review, "_REST", 0)
     chances = iter([0.5, 0.2, 0.8, 0.3])
     monkeypatch.setattr(review, "drawn", lambda *_: [Drawn("id", "text", {}, next(chances), "why")])
     generations = iter([3, 3, 3, 4])

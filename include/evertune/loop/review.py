@@ -27,6 +27,8 @@ QUEUE = 200
 """Answers that are drawn, about. Fixed: were it the asker's to choose, so would be each answer's chance."""
 SEED = 1
 _FRESH_S = 30.0
+_REST = 20
+"""Times as long as it took, a draw holds at least: it must not take the machine from those who want answers."""
 log = structlog.get_logger(__name__)
 
 
@@ -40,7 +42,8 @@ class Answering(NamedTuple):
 @dataclass
 class _Draw:
     generation: int
-    at: float
+    until: float
+    """When to draw anew, by the monotonic clock."""
     rows: list[Drawn]
     labelled: set[str] = field(default_factory=set)
     told: dict[str, float] = field(default_factory=dict)
@@ -48,11 +51,13 @@ class _Draw:
 
 
 class Review:
-    """The draws of all projects of a home. Safe in threads. A draw takes 0.1 to 0.3 s and holds for half a minute."""
+    """The draws of all projects of a home. Safe in threads. A draw takes about 0.2 s and holds for half a minute."""
 
-    def __init__(self, home: Path, answering: Callable[[str], Answering | None]) -> None:
+    def __init__(
+        self, home: Path, answering: Callable[[str], Answering | None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """``answering``: which release of a project answers; ``None``: none yet."""
-        self._home, self._answering = home, answering
+        self._home, self._answering, self._clock = home, answering, clock
         self._draws: dict[str, _Draw] = {}
         self._lock = threading.Lock()
 
@@ -65,17 +70,19 @@ class Review:
             known = self._draws.get(project) or _Draw(release.generation, -math.inf, [])
             if known.generation != release.generation:
                 known = _Draw(release.generation, -math.inf, [])
-            if time.monotonic() - known.at > _FRESH_S:
+            if self._clock() >= known.until:
                 known = self._draws[project] = self._anew(project, release, known)
             return [row for row in known.rows if row.id not in known.labelled]
 
     def _anew(self, project: str, release: Answering, before: _Draw) -> _Draw:
+        began = self._clock()
         rows = drawn(self._home, project, release)
         rows = [row._replace(probability=max(row.probability, before.told.get(row.id, 0.0))) for row in rows]
         # What was labelled while they were read may not be on the disk of their reading.
         labelled = before.labelled & {row.id for row in rows}
         told = {**before.told, **{row.id: row.probability for row in rows}}
-        return _Draw(release.generation, time.monotonic(), rows, labelled, told)
+        now = self._clock()
+        return _Draw(release.generation, now + max(_FRESH_S, _REST * (now - began)), rows, labelled, told)
 
     def labelled(self, project: str, ids: set[str]) -> None:
         """These have a label now."""

@@ -52,6 +52,8 @@ def recent(traffic: Path, project: str, generation: int, most: int) -> Recent:
     rows: dict[str, _Row] = {}
     for row in _in_segments(traffic, project, generation):
         rows[row.id] = row
+        if len(rows) >= most:
+            break
     for row in _in_files(traffic, project, generation, most - len(rows)):
         rows.setdefault(row.id, row)
     found = list(rows.values())[: max(most, 0)]

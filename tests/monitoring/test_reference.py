@@ -157,7 +157,7 @@ def test_bins_rise_with_the_probability() -> None:
 
 def test_features_of_a_row_do_not_depend_on_the_rows_beside_it() -> None:
     rows = answers(1_500).embeddings
-    whole = features.fourier(rows, 0)
+    whole = features.of(rows, 0)
     for place in (0, 511, 512, 1_499):
-        assert (features.fourier(rows[place : place + 1], 0)[0] == whole[place]).all()
+        assert (features.of(rows[place : place + 1], 0)[0] == whole[place]).all()
     assert np.allclose((whole**2).sum(axis=1), 1, atol=1e-5)

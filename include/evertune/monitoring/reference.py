@@ -40,7 +40,7 @@ class Reference:
     embedded: int
     """Rows whose embedding is all numbers."""
     sums: Ints
-    """``[FEATURES]``: of the Fourier features of all embedded rows, in 1 / 2²⁴."""
+    """``[features]``: of the features of all embedded rows, in 1 / 2²⁴."""
     histograms: Ints
     """``[classes, BINS]``: of all rows' probabilities of each class, by :func:`bins`."""
     confidences: Ints
@@ -88,7 +88,7 @@ class Reference:
 
     @property
     def mean(self) -> Floats:
-        """``[FEATURES]``: mean Fourier features of all embedded rows."""
+        """``[features]``: mean features of all embedded rows."""
         return np.asarray(self.sums / (_UNIT * max(self.embedded, 1)))
 
     @classmethod
@@ -116,8 +116,10 @@ class Reference:
 
     def merge(self, other: Reference) -> Reference:
         """The summary of both's rows."""
-        if (self.seed, self.labels) != (other.seed, other.labels):
-            raise UnfitError("References of different seeds or labels cannot be merged: make both of one release.")
+        if (self.seed, self.labels, len(self.sums)) != (other.seed, other.labels, len(other.sums)):
+            raise UnfitError(
+                "References of different seeds, labels or widths cannot be merged: make both of one release."
+            )
         keys = np.concatenate([self.keys, other.keys])
         first = np.argsort(keys, kind="stable")[:KEPT]
         added = {name: getattr(self, name) + getattr(other, name) for name in (*_ARRAYS[:-1], "rows", "embedded")}
@@ -178,9 +180,9 @@ def bins(probabilities: Floats) -> Ints:
 
 
 def _sum(embeddings: NDArray[np.float32], seed: int) -> Ints:
-    total = np.zeros(features.FEATURES, np.int64)
+    total = np.zeros(features.count(embeddings.shape[1]), np.int64)
     for start in range(0, len(embeddings), 16 * features.BLOCK):
-        part = features.fourier(embeddings[start : start + 16 * features.BLOCK], seed)
+        part = features.of(embeddings[start : start + 16 * features.BLOCK], seed)
         total += np.rint(part.astype(np.float64) * _UNIT).astype(np.int64).sum(axis=0)
     return total
 

@@ -42,7 +42,7 @@ def embedding(reference: Reference, traffic: Sample, rng: np.random.Generator) -
     known = reference.embeddings[features.usable(reference.embeddings)]
     if min(len(new), len(known)) < FEWEST or new.shape[1] != known.shape[1]:
         return NOTHING
-    rows = [features.fourier(each, reference.seed) for each in (known, new)]
+    rows = [features.of(each, reference.seed) for each in (known, new)]
     return means_differ(Known(rows[0], reference.mean, reference.embedded), rows[1], rng)
 
 

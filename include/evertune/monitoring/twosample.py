@@ -22,8 +22,9 @@ ODD = 0.01
 too small."""
 Z_ODD = 2.326
 """What a standard normal exceeds with this chance."""
-RIDGE = 0.01
-"""Directions of the features with less variance than this share of the largest are weighed down."""
+RIDGES = (10.0, 0.1)
+"""Directions of the features count by their variance v, relative to the largest, as 1 / (v + ridge): the first is
+nearly a plain comparison of means and sees a move to another domain, the second new topics among many known ones."""
 Rows = NDArray[np.float32]
 
 
@@ -46,7 +47,7 @@ def p_value(observed: float, permuted: Floats, tail: float) -> float:
     smallest = 1 / (len(permuted) + 1)
     if tail < smallest:
         return tail
-    return float(np.sum(permuted >= observed * (1 - 1e-9)) + 1) * smallest
+    return float(np.sum(permuted >= observed - 1e-9 * abs(observed)) + 1) * smallest
 
 
 def memberships(rng: np.random.Generator, rows: int, picked: int, repeats: int | None = None) -> Rows:
@@ -60,16 +61,20 @@ def memberships(rng: np.random.Generator, rows: int, picked: int, repeats: int |
 # -- quadratic forms
 
 
-def quadratic_tail(value: float, cumulants: tuple[float, float, float]) -> float:
-    """Chance that a sum of weighted χ² with these cumulants is larger: Pearson's type III with the same three."""
+def quadratic_tails(values: Floats, cumulants: tuple[float, float, float]) -> Floats:
+    """Chances that a sum of weighted χ² with these cumulants is larger: Pearson's type III with the same three."""
     from scipy import stats
 
     mean, variance, third = cumulants
     if variance <= 0:
-        return 1.0
-    skew = third / variance**1.5
-    shape = 4 / skew**2
-    return float(stats.gamma.sf(shape + (value - mean) / math.sqrt(variance) * math.sqrt(shape), shape))
+        return np.ones(len(values))
+    shape = 4 / (third / variance**1.5) ** 2
+    return np.asarray(stats.gamma.sf(shape + (values - mean) / math.sqrt(variance) * math.sqrt(shape), shape))
+
+
+def quadratic_tail(value: float, cumulants: tuple[float, float, float]) -> float:
+    """The same for one value."""
+    return float(quadratic_tails(np.array([value]), cumulants)[0])
 
 
 def central(spectrum: Floats, scale: float = 1.0) -> tuple[float, float, float]:
@@ -128,20 +133,29 @@ def means_differ(reference: Known, new: Rows, rng: np.random.Generator) -> Teste
     centre = (known.sum(axis=0) + new.sum(axis=0)) / (rows + kept)
     pooled = np.concatenate([known, new]) - centre
     values, vectors = np.linalg.eigh((pooled.T @ pooled).astype(np.float64) / (rows + kept))
-    values = np.clip(values, 0, None)
-    if values[-1] <= 1e-9:  # all rows are the same
+    top = float(values[-1])
+    if top <= 1e-9:  # all rows are the same
         return Tested(rows, 0.0, 1.0, 1.0)
-    ridge = RIDGE * values[-1]
-    spectrum, turn = values / (values + ridge), vectors / np.sqrt(values + ridge)
-    white = np.asarray(pooled @ turn.astype(np.float32))
-    gap = white[kept:].mean(axis=0) - (mean - centre) @ turn
-    distance = float((gap**2).sum())
-    sums = memberships(rng, rows + kept, rows) @ white
-    permuted = (sums.astype(np.float64) ** 2).sum(axis=1) * (1 / rows + 1 / kept)
-    observed = distance / (1 / rows + 1 / count)
-    p = p_value(observed, permuted, quadratic_tail(observed, central(spectrum)))
-    given = quadratic_given(distance, spectrum, rows, count)
-    return Tested(rows, unlike(white[:kept], white[kept:], rng), p, given)
+    turned = np.asarray(pooled @ (vectors / math.sqrt(top)).astype(np.float32))
+    gaps = turned[kept:].mean(axis=0) - (mean - centre) @ vectors / math.sqrt(top)
+    sums = memberships(rng, rows + kept, rows) @ turned
+    weighed = [_weigh(np.clip(values / top, 0, None), ridge, gaps, sums) for ridge in RIDGES]
+    tails, drawn, given = [], [], []
+    for spectrum, distance, permuted in weighed:
+        observed = distance / (1 / rows + 1 / count)
+        tails.append(quadratic_tail(observed, central(spectrum)))
+        drawn.append(quadratic_tails(permuted * (1 / rows + 1 / kept), central(spectrum)))
+        given.append(quadratic_given(distance, spectrum, rows, count))
+    best = int(np.argmin(tails))
+    p = p_value(-tails[best], -np.min(drawn, axis=0), len(RIDGES) * tails[best])
+    white = np.asarray(turned / np.sqrt(np.clip(values / top, 0, None) + RIDGES[best]), np.float32)
+    return Tested(rows, unlike(white[:kept], white[kept:], rng), p, min(len(RIDGES) * min(given), 1.0))
+
+
+def _weigh(shares: Floats, ridge: float, gaps: Floats, sums: Rows) -> tuple[Floats, float, Floats]:
+    # The variances that are left, the squared distance, and the squared lengths of the permuted sums.
+    weights = 1 / (shares + ridge)
+    return shares * weights, float(weights @ gaps**2), np.asarray(sums.astype(np.float64) ** 2 @ weights)
 
 
 def unlike(known: Rows, new: Rows, rng: np.random.Generator, folds: int = 5) -> float:

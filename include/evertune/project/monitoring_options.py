@@ -30,8 +30,9 @@ class WindowOptions(Options):
 class Signals(Options):
     """What is watched, each with the smallest effect that matters; `null` turns one off."""
 
-    embedding: Annotated[float, Field(gt=0, lt=1)] | None = 0.10
-    """Share of the traffic that would have to be unlike anything in the reference, told by the model's embeddings."""
+    embedding: Annotated[float, Field(gt=0, lt=1)] | None = 0.05
+    """Share of the traffic that the model's embeddings tell from the reference. Where a tenth is of a new kind, about
+    half of it can be told."""
     output: Annotated[float, Field(gt=0, lt=1)] | None = 0.10
     """Change of the model's probabilities: largest distance between their distributions (Kolmogorov and Smirnov)."""
     low_confidence: Annotated[float, Field(gt=0, lt=1)] | None = 0.10

@@ -255,11 +255,14 @@ def postgresql() -> Iterator[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--on", choices=("SQLite", "PostgreSQL"), help="one of the databases; both without it")
     parser.add_argument("--kills", type=float, default=0.4, help="chance of a kill a round, and of each further one")
     options = parser.parse_args()
     print(describe("sqlalchemy", "psycopg2-binary"))
     bad = 0
     for name, place in (("SQLite", sqlite), ("PostgreSQL", postgresql)):
+        if options.on not in (None, name):
+            continue
         try:
             with place() as url:
                 engines.ready(url).dispose()

@@ -1,4 +1,4 @@
-"""The embedded installation: Airflow, MLflow and the server on this machine, on loopback, with files as their stores.
+"""The embedded installation: Airflow, MLflow, Evidently and the server on this machine, on loopback, stores in files.
 
 `make up` and `make down` end here. The components are started one by one rather than by `airflow standalone`, because
 that serves task logs on every interface and leaves orphans when it is ended by SIGTERM. What was started is written
@@ -48,6 +48,9 @@ def _commands(embedded: Embedded) -> dict[str, list[str]]:
         "airflow-scheduler": [*airflow, "scheduler", "--skip-serve-logs"],
         "airflow-dag-processor": [*airflow, "dag-processor"],
         "airflow-triggerer": [*airflow, "triggerer", "--skip-serve-logs"],
+        "evidently": [
+            python, "-m", "evertune.monitoring.interface", f"{home}/evidently", "--port", str(embedded.evidently_port),
+        ],
         "evertune-serve": [python, "-m", "evertune.cli.main", "serve", "--port", str(embedded.serving_port)],
     }  # fmt: skip
 
@@ -125,7 +128,7 @@ def _start(embedded: Embedded, name: str) -> None:
 
 def _await_all(embedded: Embedded) -> None:
     deadline = time.monotonic() + START_S
-    with console.status("Waiting until Airflow and MLflow answer …"):
+    with console.status("Waiting until all of it answers …"):
         while missing := _missing(embedded):
             for name, record in _records(embedded).items():
                 if not _alive(record):
@@ -145,6 +148,7 @@ def _missing(embedded: Embedded) -> str:
         return "Airflow's API server"
     for name, address in {
         "MLflow": f"{embedded.mlflow_url}/health",
+        "Evidently": f"{embedded.evidently_url}/api/version",
         "The server": f"{embedded.serving_url}/healthz",
     }.items():
         with contextlib.suppress(httpx.HTTPError):
@@ -253,6 +257,7 @@ def addresses(embedded: Embedded) -> list[tuple[str, str]]:
         ("Airflow", embedded.airflow_url),
         ("MLflow", embedded.mlflow_url),
         ("login of both", f"{USER} / {embedded.password}"),
+        ("Evidently", f"{embedded.evidently_url} (reports of traffic)"),
         ("server", f"{embedded.serving_url} (its page), {embedded.serving_url}/docs"),
         ("its API key", api_key(embedded)),
     ]

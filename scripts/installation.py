@@ -15,8 +15,8 @@ from evertune.records import EvertuneError
 from evertune.settings import Settings, load
 
 ROOT = Path(__file__).resolve().parent.parent
-PORTS = {"airflow_port": 8080, "mlflow_port": 5000, "serving_port": 8000}
-"""Ports that are tried first; AIRFLOW_PORT, MLFLOW_PORT and SERVING_PORT in the environment say others."""
+PORTS = {"airflow_port": 8080, "mlflow_port": 5000, "serving_port": 8000, "evidently_port": 8085}
+"""Ports that are tried first; AIRFLOW_PORT, MLFLOW_PORT … in the environment say others."""
 USER = "admin"
 MARK = "EVERTUNE_EMBEDDED"
 """Environment variable of every process of an installation; its value is the home."""
@@ -30,6 +30,7 @@ class Embedded:
     airflow_port: int
     mlflow_port: int
     serving_port: int
+    evidently_port: int
     password: str
     fernet_key: str
     jwt_secret: str
@@ -50,6 +51,11 @@ class Embedded:
     def serving_url(self) -> str:
         """Address of the server that answers."""
         return f"http://127.0.0.1:{self.serving_port}"
+
+    @property
+    def evidently_url(self) -> str:
+        """Address of Evidently's web UI: the reports of traffic."""
+        return f"http://127.0.0.1:{self.evidently_port}"
 
     @property
     def folder(self) -> Path:
@@ -94,6 +100,7 @@ class Embedded:
             "EVERTUNE_PROJECTS": str(self.settings.projects),
             "EVERTUNE_MLFLOW_URI": self.mlflow_url,
             "EVERTUNE_MLFLOW_UI": self.mlflow_url,
+            "EVERTUNE_EVIDENTLY_UI": self.evidently_url,
             "MLFLOW_TRACKING_USERNAME": USER,
             "MLFLOW_TRACKING_PASSWORD": self.password,
             "MLFLOW_FLASK_SERVER_SECRET_KEY": self.mlflow_secret,

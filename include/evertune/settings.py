@@ -36,6 +36,8 @@ class Settings(BaseModel):
     """Interpreter of the jobs and of DVC's stages; may be another than Airflow's."""
     mlflow_ui: str
     """Address under which people reach MLflow's web UI, for links; empty where there is none."""
+    evidently_ui: str = ""
+    """Address under which people reach Evidently's web UI, for links; empty where there is none."""
     gpus: int
     """How many jobs may hold a GPU of this machine at once."""
     lease_s: int
@@ -84,6 +86,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         remote=env.get("EVERTUNE_REMOTE", f"{home}/remote"),
         python=env.get("EVERTUNE_PYTHON", sys.executable),
         mlflow_ui=env.get("EVERTUNE_MLFLOW_UI", ""),
+        evidently_ui=env.get("EVERTUNE_EVIDENTLY_UI", ""),
         gpus=int(env.get("EVERTUNE_GPUS", "1")),
         lease_s=int(env.get("EVERTUNE_LEASE_S", "300")),
         subject_salt=env.get("EVERTUNE_SUBJECT_SALT", ""),

@@ -101,6 +101,8 @@ def test_bad_rows_are_rows_like_any_other() -> None:
     scores = np.full((5, 2), np.nan)
     embeddings = np.full((5, 16), np.nan, np.float32)
     found = pick(made(5, scores=scores, embeddings=embeddings, novelty=np.full(5, np.nan)), 9, 0)
+    some = pick(made(5, scores=scores, embeddings=embeddings, novelty=np.full(5, np.nan)), 2, 3)
+    assert {one.probability for one in some} <= {0.4}
     assert {one.probability for one in found} == {1.0}
     assert len(found) == 5
     assert len(pick(made(5, embeddings=np.zeros((5, 0), np.float32)), 9, 0)) == 5
@@ -146,4 +148,5 @@ def test_equal_texts_are_in_one_group_whatever_the_order(texts: list[int], rando
 
 def test_uncertainty_is_the_lead_that_the_best_label_lacks() -> None:
     assert uncertainty(np.array([[0.5, 0.5], [1, 0], [0.2, 0.7]])).tolist() == pytest.approx([1, 0, 0.5])
+    assert uncertainty(np.full((1, 2), np.nan)).tolist() == [1]
     assert review.LEAST_USE > 0

@@ -95,6 +95,18 @@ def test_another_projects_labels_and_lost_answers_are_left_out(
     assert "log.file_unread" in told
 
 
+@pytest.mark.parametrize("drained", [True, False])
+def test_answers_are_found_by_their_ids_in_their_own_project_alone(tmp_path: Path, drained: bool) -> None:
+    mine, other = keep(tmp_path, answer(1), answer(2, "ham"), drained=drained)
+    traffic = tmp_path / "traffic"
+    found = labels.answers_of(traffic, "spam", {mine, other, "no id"})
+    assert found.keys() == {mine}
+    assert same(found[mine], answer(1))
+    keep(tmp_path, said(mine, "b"), drained=drained)
+    assert labels.labelled_ids(traffic, "spam", {mine, other}) == {mine}
+    assert labels.labelled_ids(traffic, "ham", {mine, other}) == set()
+
+
 def test_what_is_drained_behind_the_look_into_segments_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

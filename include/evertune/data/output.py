@@ -103,10 +103,10 @@ def write(
 def _judged(table: Any, chosen: Any, weights: Floats | None) -> Any:
     import pyarrow as pa
 
-    for name in ("label_origin", "probability"):
+    for name in ("traffic:origin", "traffic:probability"):
         table = table.append_column(name, chosen[name])
     heavy = np.ones(len(table)) if weights is None else weights
-    return table.append_column("weight", pa.array(heavy, type=pa.float64()))
+    return table.append_column("traffic:weight", pa.array(heavy, type=pa.float64()))
 
 
 class SplitWriter:

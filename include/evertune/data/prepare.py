@@ -96,9 +96,9 @@ def _weights(rows: Rows, kept: Mask) -> Floats:
     """Of each row, how heavily it counts where it is judged on; NaN for all others."""
     assert rows.traffic is not None  # noqa: S101 - asked for by the caller
     chances = np.full(len(rows.ids), np.nan)
-    for start, batch in reading.numbered(rows.traffic, ["probability"]):
+    for start, batch in reading.numbered(rows.traffic, ["traffic:probability"]):
         at = rows.of_sources + start
-        chances[at : at + len(batch)] = batch["probability"].to_numpy(zero_copy_only=False)
+        chances[at : at + len(batch)] = batch["traffic:probability"].to_numpy(zero_copy_only=False)
     found = np.full(len(rows.ids), np.nan)
     judged = kept & (rows.splits == RECENT)
     found[judged] = recent.weights(chances[judged])

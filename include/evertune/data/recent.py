@@ -17,8 +17,9 @@ from evertune.data import split as splitting
 from evertune.data.split import LEFT_OUT, RECENT, TEST, TRAIN, VALIDATION
 from evertune.project.options import Retraining, Split
 
-COLUMNS = ("label_origin", "probability", "judged")
-"""What a row of labelled traffic has besides the columns of all rows. Its ``id`` is the prediction's."""
+COLUMNS = ("traffic:origin", "traffic:probability", "traffic:judged")
+"""What a row of labelled traffic has besides the columns of all rows, whose names are the project's. Its ``id`` is the
+prediction's."""
 HEAVIEST = 20.0
 """No judged row weighs more than so many times the median: one row picked by a rare chance must not decide alone."""
 

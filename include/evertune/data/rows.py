@@ -69,13 +69,13 @@ def read(project: Project, source: Path, traffic: Path | None = None) -> Rows:
         return [splitting.assign(group, split) for group in groups]
 
     def of_traffic(batch: Any) -> list[int]:
-        groups, judged = batch["group"].to_pylist(), batch["judged"].to_pylist()
+        groups, judged = batch["group"].to_pylist(), batch["traffic:judged"].to_pylist()
         return recent.sides(groups, judged, split, project.retraining, known)
 
     columns = ["row_id", "group", "target"]
     drawn = _read(source, columns, of_sources)
     labels = label_order(project, set(drawn.targets))
-    parts = [drawn] if traffic is None else [drawn, _read(traffic, [*columns, "judged"], of_traffic)]
+    parts = [drawn] if traffic is None else [drawn, _read(traffic, [*columns, "traffic:judged"], of_traffic)]
     if unknown := sorted({target for part in parts for target in part.targets} - set(labels)):
         raise UnfitError(f"Labelled traffic holds classes that the sources do not: {unknown[:5]}. Validate it again.")
     return Rows(

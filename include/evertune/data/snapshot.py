@@ -102,7 +102,7 @@ class _Traffic:
 
     def write(self, path: Path) -> int:
         """Write the rows and return how many they are."""
-        types = {"label_origin": pa.string(), "probability": pa.float64(), "judged": pa.bool_()}
+        types = {"traffic:origin": pa.string(), "traffic:probability": pa.float64(), "traffic:judged": pa.bool_()}
         with _Writer(path, self._cleaner.extra, {name: types[name] for name in recent.COLUMNS}) as writer:
             for row in self._rows:
                 group = (self._names.get(row.group) or row.group) if row.group else None

@@ -17,7 +17,7 @@ from evertune.records import UnfitError
 pytestmark = pytest.mark.integration
 
 TRAFFIC = pa.schema(
-    [*SCHEMA, ("label_origin", pa.string()), ("probability", pa.float64()), ("judged", pa.bool_())]
+    [*SCHEMA, ("traffic:origin", pa.string()), ("traffic:probability", pa.float64()), ("traffic:judged", pa.bool_())]
 )  # fmt: skip
 
 

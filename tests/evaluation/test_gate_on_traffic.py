@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 from tests.evaluation.made import evaluation_of, pairs_of, probabilities, without_champion, won_and_lost
 
 from evertune.data import recent
@@ -150,11 +151,13 @@ def test_every_metric_can_be_judged_with_weights(metric: Metric) -> None:
     )
 
 
-def test_weights_that_are_all_alike_change_nothing_but_the_counting_of_flips() -> None:
-    rows = won_and_lost(40, 15, 500)
-    plain = judge(won_and_lost(5, 5, 2000), traffic(rows))
-    tripled = judge(won_and_lost(5, 5, 2000), traffic(rows, np.full(500, 1.0)))
-    assert plain == tripled
+def test_where_all_rows_count_alike_the_test_is_the_exact_one() -> None:
+    test, rows = won_and_lost(5, 5, 2000), won_and_lost(40, 15, 500)
+    plain = judge(test, dataclasses.replace(traffic(rows), weights=None))
+    assert judge(test, traffic(rows)) == plain
+    assert judge(test, traffic(rows, np.full(500, 1 / 3))).reasons == plain.reasons
+    p = stats.binomtest(40, 55, alternative="greater").pvalue
+    assert f"p = {p:.2g}" in plain.reasons[1]
 
 
 def test_of_equal_models_few_are_promoted_although_unsure_rows_were_picked() -> None:

@@ -139,7 +139,7 @@ def _bound(gains: Contributions, alpha: float, *, low: bool) -> float:
 def sign_flip(gains: Contributions, *, counts: bool) -> float:
     """Chance that random signs give at least this gain: one-sided p-value of "no gain".
 
-    With ``counts`` the contributions are whole rows (accuracy without weights) and the test is exact.
+    With ``counts`` the contributions are whole rows (accuracy, where all count alike) and the test is exact.
     """
     if counts:
         return _exact(np.rint(gains.each * gains.rows).astype(np.int64))

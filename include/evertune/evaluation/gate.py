@@ -134,7 +134,7 @@ def _primary(pairs: Pairs, policy: Gate, looks: int, judged_on: str) -> Primary:
     gains = comparison.contributions(metric, pairs, pairs.opponents[opponent])
     lower, _ = comparison.bounds(gains.cautious, alpha, alpha)
     _, upper = comparison.bounds(gains, alpha, 1 - policy.confidence)
-    p = comparison.sign_flip(gains.cautious, counts=metric is Metric.ACCURACY and pairs.weights is None)
+    p = comparison.sign_flip(gains.cautious, counts=metric is Metric.ACCURACY and not gains.doubt)
     # The test decides. The bound agrees with it but for whole rows, and is moved to 0 where it would not.
     lower = max(lower, 0.0) if p <= alpha else min(lower, 0.0)
     return Primary(metric, opponent, gains, lower, upper, p, alpha, judged_on)

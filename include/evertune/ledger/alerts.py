@@ -218,6 +218,13 @@ def history(engine: Engine, project: str, limit: int = 50) -> list[AlertEntry]:
         return [_entry(row) for row in session.scalars(query)]
 
 
+def standing(engine: Engine, project: str) -> AlertEntry | None:
+    """The alert of the release that answers, until a verdict has answered it."""
+    with reading(engine) as session:
+        row = session.scalar(_of(project, _generation(session, project), *map(AlertStatus, STANDING)).limit(1))
+        return _entry(row) if row else None
+
+
 def open_one(engine: Engine, project: str) -> AlertEntry | None:
     """The alert that waits for the policy, of the newest release that has one."""
     query = select(AlertRow).where(AlertRow.project == project, AlertRow.status == AlertStatus.OPEN.value)

@@ -65,7 +65,7 @@ class Watched(Record):
     lost: int
     """Records of the log that could be in no window, since the first: their files were gone or torn."""
     alert: Alert | None
-    """That the policy ruled on, or that a retrain was last asked for."""
+    """Of the release that answers: that the policy ruled on now, or that a retrain was asked for before."""
     wakes: bool
     """Whether a retrain for drift is asked for that nobody works on yet."""
 
@@ -182,7 +182,8 @@ def _told(  # noqa: PLR0917 - the fields of one record
 def decide(project: Project, settings: Settings) -> Alert | None:
     """Let the policy rule on the open alert, if there is one; where it lets it, a retrain is asked for, once.
 
-    Returns the alert as it is then. MLflow's alias is set right too, where it does not follow the ledger.
+    Returns the alert as it is then, or the one that a retrain was asked for before. MLflow's alias is set right too,
+    where it does not follow the ledger.
     """
     engine = ledger_engine.ready(settings.database_url)
     _reconcile(engine, project, settings)
@@ -197,8 +198,9 @@ def decide(project: Project, settings: Settings) -> Alert | None:
         return ruling.retrain, ruling.why
 
     found = alerts.rule(engine, project.slug, rule)
-    if found is not None:
-        log.info("monitor.ruling", project=project.slug, alert=found.key, status=found.status, ruling=found.ruling)
+    if found is None:
+        return alerts.standing(engine, project.slug)
+    log.info("monitor.ruling", project=project.slug, alert=found.key, status=found.status, ruling=found.ruling)
     return found
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import structlog
 from sqlalchemy import Engine
 
-from evertune.ledger import releases, windows
+from evertune.ledger import alerts, releases, windows
 from evertune.monitoring.reference import Reference
 from evertune.monitoring.samples import Sample
 from evertune.project import Project
@@ -62,7 +62,8 @@ def report(  # noqa: PLR0917 - whose, where, of what
         log.exception("monitor.no_report", project=about.project, window=about.number)
         return ""
     shutil.rmtree(folder_of(settings, about.project, about.number - KEPT), ignore_errors=True)
-    if not verdict.raised and _lately(engine, about, page.parent.parent):
+    raises = bool(verdict.raised) and alerts.standing(engine, about.project) is None
+    if not raises and _lately(engine, about, page.parent.parent):
         return str(page)
     try:
         return _published(engine, project, settings, about, page)

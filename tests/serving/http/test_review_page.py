@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,32 @@ def test_a_person_labels_with_the_keyboard(tmp_path: Path) -> None:
         order[0]: "negative", order[1]: "negative", order[2]: "negative",
     }  # fmt: skip
     assert said[order[1]] == ["negative"], "a label that was taken back in time was never sent"
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+def test_a_label_of_many_is_found_by_its_name(tmp_path: Path) -> None:
+    service = _service(tmp_path / "home")
+    service.rebuilt |= {world.REVIEWS, world.NEWS}
+    release = service.live.get(world.REVIEWS)
+    assert release is not None
+    names = (*(f"a_name_of_quite_some_length_and_without_any_space_{number}" for number in range(40)), "refund")
+    service.live.switch(replace(release, labels=names, release=world.release(world.REVIEWS, 3)))
+    with served(app(service)) as address, open_page(tmp_path / "profile") as page:
+        page.size(900, 700)
+        _enter(page, address, KEYS["full"][1])
+        page.until("document.getElementById('one').checkVisibility()")
+        assert page.run(
+            "document.getElementById('labels').scrollWidth <= document.getElementById('labels').clientWidth"
+        )
+        page.press("/", *"fund")
+        assert page.text("labels").replace("\n", "") == "1refund"
+        page.press("1")  # typed, not chosen
+        assert page.text("labels") == ""
+        page.run("document.getElementById('search').value = ''")
+        page.press(*"ref", "Enter")
+        page.until("document.getElementById('state').textContent", "1 labelled here · 3 waiting")
+        page.go("about:blank")
+        page.go(f"{address}/review")
+        page.until("document.getElementById('state').textContent", "0 labelled here · 3 waiting")
+        assert list(_said(service).values()) == [["refund"]]

@@ -221,11 +221,11 @@ def test_judged_rows_have_weights_and_where_they_come_from(made: Made) -> None:
     chances = itertools.cycle([0.5, 0.1, None])
     traffic = [row._replace(probability=next(chances), origin="expert") for row in traffic_of(made)]
     rows = read(made(traffic), "recent")
-    assert list(rows[0])[-3:] == ["traffic:origin", "traffic:probability", "traffic:weight"]
-    assert {row["traffic:origin"] for row in rows} == {"expert"}
-    heavy = {row["traffic:probability"]: row["traffic:weight"] for row in rows}
+    assert list(rows[0])[-3:] == ["origin", "probability", "weight"]
+    assert {row["origin"] for row in rows} == {"expert"}
+    heavy = {row["probability"]: row["weight"] for row in rows}
     assert heavy[0.1] == pytest.approx(5 * heavy[0.5])
-    assert sum(row["traffic:weight"] for row in rows) == pytest.approx(len(rows))
+    assert sum(row["weight"] for row in rows) == pytest.approx(len(rows))
 
 
 def test_complaints_alone_are_never_judged_on(made: Made) -> None:
@@ -297,5 +297,6 @@ def test_columns_of_the_project_are_not_taken_for_those_of_traffic(made: Made) -
     made.project = Project.model_validate(document)
     dataset = made(traffic_of(made))
     row = read(dataset, "recent")[0]
-    assert (row["weight"], row["traffic:weight"], row["judged"]) == (None, 1.0, None)
+    assert row["weight"] == 1.0
+    assert not {"judged", "shop"} & set(row)
     assert {row["probability"] for row in read(dataset, "test")} == {"high"}

@@ -80,7 +80,7 @@ def write_dataset(folder: Path, base: Path, recent: int | None = None) -> None:
             "cut": cut,
         }
         if part == "recent":
-            columns["traffic:weight"] = pa.array([0.5 + i % 2 for i in range(rows)], pa.float64())
+            columns["weight"] = pa.array([0.5 + i % 2 for i in range(rows)], pa.float64())
         pq.write_table(pa.table(columns), folder / f"{part}.parquet")
         np.save(folder / f"{part}.ids.npy", np.concatenate(ids).astype(np.int32))
         np.save(folder / f"{part}.offsets.npy", np.cumsum([0, *(len(row) for row in ids)]))

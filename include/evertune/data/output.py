@@ -20,6 +20,8 @@ from evertune.data.recent import Floats
 from evertune.data.rows import Mask, Rows
 from evertune.data.split import RECENT, SIDES, SPLITS
 
+JUDGED = ["row_id", "text", "label", "label_index", "id", "group", "time", "tokens", "cut"]
+"""Columns that judged traffic has of those of all rows."""
 REPLACED = {"row_id", "text", "label", "target", "subject", "source"}
 """Columns of valid rows that a dataset does not carry over as they are."""
 
@@ -101,12 +103,14 @@ def write(
 
 
 def _judged(table: Any, chosen: Any, weights: Floats | None) -> Any:
+    """The rows with what judging them takes, and without the project's own columns, which traffic never fills."""
     import pyarrow as pa
 
-    for name in ("traffic:origin", "traffic:probability"):
-        table = table.append_column(name, chosen[name])
+    table = table.select(JUDGED)
+    for name, of_traffic in (("origin", "traffic:origin"), ("probability", "traffic:probability")):
+        table = table.append_column(name, chosen[of_traffic])
     heavy = np.ones(len(table)) if weights is None else weights
-    return table.append_column("traffic:weight", pa.array(heavy, type=pa.float64()))
+    return table.append_column("weight", pa.array(heavy, type=pa.float64()))
 
 
 class SplitWriter:

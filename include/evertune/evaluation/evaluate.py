@@ -168,7 +168,7 @@ def _recent(
         challenger=_answers(challenger, labels, split),
         opponents={} if champion is None else {CHAMPION: _answers(champion, labels, split)},
         groups=paired.number_groups(split.table["group"].to_pylist()),
-        weights=split.table["traffic:weight"].to_numpy(),
+        weights=split.table["weight"].to_numpy(),
     )
 
 

@@ -300,3 +300,13 @@ def test_columns_of_the_project_are_not_taken_for_those_of_traffic(made: Made) -
     assert row["weight"] == 1.0
     assert not {"judged", "shop"} & set(row)
     assert {row["probability"] for row in read(dataset, "test")} == {"high"}
+
+
+def test_a_text_of_the_sources_is_of_its_document_although_nobody_says_so(made: Made) -> None:
+    """Else it might be judged on while the rest of its document is trained on."""
+    without = made([])
+    copies = [made.answer(row["text"], row["label"]) for split in SPLITS for row in read(without, split)]
+    dataset = made(copies)
+    assert read(dataset, "recent") == []
+    for split in SPLITS:
+        assert read(dataset, split) == read(without, split)

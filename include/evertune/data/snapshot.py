@@ -22,7 +22,7 @@ from evertune.data.sources import Row, open_rows
 from evertune.project.options import Project, Source
 from evertune.records import Pins, UnfitError
 from evertune.settings import Settings
-from evertune.text import Redactor
+from evertune.text import Redactor, row_id
 
 _GROUP = FIELDS.index("group")
 _ROWS_PER_GROUP = 65_536
@@ -50,7 +50,7 @@ def draw(project: Project, pins: Pins, out: Path, settings: Settings) -> None:
                 before = writer.rows
                 for row in _rows(source, pin, cleaner, settings):
                     record = cleaner.record(row, index, source)
-                    traffic.meet(record[_GROUP])
+                    traffic.meet(record[0], record[_GROUP])
                     writer.add(record)
                 if writer.rows == before:
                     raise UnfitError(f"{source.uri} holds no row. Name a source that does.")
@@ -89,24 +89,30 @@ class _Traffic:
         self._rows: list[LabelledRow] = [] if mark is None else list(labelled.read(settings, project.slug, mark))
         self._names: dict[str, str | None] = {row.group: None for row in self._rows if row.group}
         """Group as the traffic log has it → its name in the sources, which may be stored as a hash or as it is."""
+        self._texts: dict[str, str | None] = {row_id(row.text): None for row in self._rows if not row.group}
+        """Text whose group nobody named → the group that it has in the sources."""
         self._seen: set[str] = set()
 
-    def meet(self, name: str) -> None:
-        """A group of the sources."""
-        if not self._names or name in self._seen:
+    def meet(self, text: str, group: str) -> None:
+        """A row of the sources, by the hash of its text and the name of its group."""
+        if text in self._texts:
+            self._texts[text] = group
+        if not self._names or group in self._seen:
             return
-        self._seen.add(name)
-        for known in (name, self._cleaner.hashed(name)):
+        self._seen.add(group)
+        for known in (group, self._cleaner.hashed(group)):
             if known in self._names:
-                self._names[known] = name
+                self._names[known] = group
+
+    def _group(self, row: LabelledRow) -> str | None:
+        return self._names.get(row.group) or row.group if row.group else self._texts.get(row_id(row.text))
 
     def write(self, path: Path) -> int:
         """Write the rows and return how many they are."""
         types = {"traffic:origin": pa.string(), "traffic:probability": pa.float64(), "traffic:judged": pa.bool_()}
         with _Writer(path, self._cleaner.extra, {name: types[name] for name in recent.COLUMNS}) as writer:
             for row in self._rows:
-                group = (self._names.get(row.group) or row.group) if row.group else None
-                record = self._cleaner.labelled(row, group, self._source)
+                record = self._cleaner.labelled(row, self._group(row), self._source)
                 writer.add((*record, row.origin, row.probability, row.judged))
         return len(self._rows)
 

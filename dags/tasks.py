@@ -68,7 +68,9 @@ def claim(slug: str) -> str:
         )
     if run is None:
         if cause is Cause.ALERT:
-            raise AirflowSkipException("Woken by a drift alert that is answered, or that a run at work is followed by.")
+            raise AirflowSkipException(
+                "Woken by a drift alert, but no request waits, or another run is at work. Nothing is lost."
+            )
         raise AirflowSkipException("Another run of this project is at work. The request is kept for the one after it.")
     if run.status != "active":
         log.info("Nothing has changed since the last verdict: nothing is trained. `force` trains nevertheless.")

@@ -77,6 +77,11 @@ def test_a_window_of_one_row_shows_nothing() -> None:
     assert silent(found(answers(1), answers(1)))
 
 
+def test_a_handful_of_rows_shows_nothing_by_embeddings() -> None:
+    assert found(answers(19, shift=9.0))[Signal.EMBEDDING].rows == 0
+    assert found(answers(20, shift=9.0))[Signal.EMBEDDING].rows == 20
+
+
 def test_a_window_of_one_text_sent_again_and_again_shows_nothing() -> None:
     same = answers(300, shift=50.0, right=0.0).take(np.zeros(300, np.int64))
     assert silent(found(same, same))

@@ -109,6 +109,14 @@ def test_a_torn_one_is_told(tmp_path: Path, name: str) -> None:
         Reference.read(tmp_path / "r")
 
 
+def test_one_of_another_version_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "_FORMAT", 1)
+    Reference.of(answers(10)).write(tmp_path / "r")
+    monkeypatch.undo()
+    with pytest.raises(files.CorruptError, match="another version"):
+        Reference.read(tmp_path / "r")
+
+
 def test_other_seeds_and_labels_do_not_merge() -> None:
     with pytest.raises(UnfitError, match="cannot be merged"):
         Reference.of(answers(5), 1).merge(Reference.of(answers(5), 2))

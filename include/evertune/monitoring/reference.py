@@ -29,6 +29,8 @@ _UNIT = 1 << 24
 """Features are summed as whole numbers of 1 / this, so that sums do not depend on the order."""
 _ARRAYS = ("sums", "histograms", "confidences", "predicted_counts", "truth_counts", "confusion", "keys")
 _NEIGHBOURS = 5
+_FORMAT = 2
+"""Raised when features, bins or files change: a summary made by other rules is made again, not compared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +156,13 @@ class Reference:
                 aside / "reference.npz", **arrays, embeddings=kept.embeddings, scores=kept.scores, truth=kept.truth,
                 weights=kept.weights,
             )  # fmt: skip
-            facts = {"seed": self.seed, "rows": self.rows, "embedded": self.embedded, "labels": list(kept.labels)}
+            facts = {
+                "format": _FORMAT,
+                "seed": self.seed,
+                "rows": self.rows,
+                "embedded": self.embedded,
+                "labels": list(kept.labels),
+            }
             files.write_json(aside / "reference.json", {**facts, "texts": list(kept.texts), "ids": list(kept.ids)})
 
     @classmethod
@@ -164,6 +172,10 @@ class Reference:
             raise files.CorruptError(f"The reference {folder} is gone. Make it again from the release's data set.")
         files.verify(folder)
         facts = files.read_json(folder / "reference.json")
+        if facts.get("format") != _FORMAT:
+            raise files.CorruptError(
+                f"The reference {folder} is of another version of evertune. Delete it: it is made again."
+            )
         with np.load(folder / "reference.npz", allow_pickle=False) as there:
             kept = Sample(
                 there["embeddings"], there["scores"], facts["texts"], tuple(facts["labels"]), there["truth"],

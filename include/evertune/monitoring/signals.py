@@ -31,7 +31,8 @@ from evertune.monitoring.twosample import (
 
 FEWEST = 2
 """Rows of traffic, and of the reference, below which nothing is tested."""
-FEWEST_FOR_F1 = 20
+FEWEST_FOR_MEANS = 20
+"""The same for embeddings and for F1, whose chances are of sums of many rows."""
 LOW = 0.10
 """Share of the reference's answers that count as unsure."""
 
@@ -40,7 +41,7 @@ def embedding(reference: Reference, traffic: Sample, rng: np.random.Generator) -
     """Whether the texts are others, by the model's embeddings of them."""
     new = traffic.embeddings[features.usable(traffic.embeddings)]
     known = reference.embeddings[features.usable(reference.embeddings)]
-    if min(len(new), len(known)) < FEWEST or new.shape[1] != known.shape[1]:
+    if min(len(new), len(known)) < FEWEST_FOR_MEANS or new.shape[1] != known.shape[1]:
         return NOTHING
     rows = [features.of(each, reference.seed) for each in (known, new)]
     return means_differ(Known(rows[0], reference.mean, reference.embedded), rows[1], rng)
@@ -105,7 +106,7 @@ def f1(reference: Reference, labelled: Sample, smallest: float, rng: np.random.G
     rows, known = _numbers(labelled.labelled), reference.confusion
     classes, count = len(known), int(known.sum())
     worth = effective(rows.weights) if len(rows) else 0.0
-    if worth < FEWEST_FOR_F1 or count < FEWEST_FOR_F1:
+    if worth < FEWEST_FOR_MEANS or count < FEWEST_FOR_MEANS:
         return NOTHING
     cells = rows.truth * classes + rows.predicted
     share = np.bincount(cells, rows.weights, minlength=classes**2).reshape(classes, classes) / rows.weights.sum()

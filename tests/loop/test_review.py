@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sqlalchemy import Engine
+from tests.serving.http import world
 from tests.serving.log.made import answer, feedback, fill
 from tests.support import small_project, write_project
 from typer.testing import CliRunner
@@ -18,7 +20,7 @@ from typer.testing import CliRunner
 from evertune.cli.labels import app
 from evertune.ledger import engine as engines
 from evertune.ledger import segments
-from evertune.loop import label_files, review
+from evertune.loop import label_files, review, serve
 from evertune.loop.review import Answering, Review, drawn
 from evertune.monitoring.reference import Reference
 from evertune.monitoring.samples import Sample
@@ -28,6 +30,7 @@ from evertune.records import UnfitError
 from evertune.serving.labelling import Drawn
 from evertune.serving.log.labels import Labelled, labelled
 from evertune.serving.log.reading import feedback_of
+from evertune.serving.picks import Picks
 from evertune.settings import Settings
 from evertune.text import pseudonym
 
@@ -79,9 +82,8 @@ def test_nothing_is_drawn_without_traffic_and_a_spoiled_file_is_passed_over(tmp_
     assert len(drawn(tmp_path, SLUG, RELEASE)) == 4
 
 
-def test_the_releases_reference_says_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(review, "QUEUE", 11)
-    ids = log(tmp_path)
+def test_the_releases_reference_says_what_is_new(tmp_path: Path) -> None:
+    known = fill(tmp_path, [answer(1, SLUG, embedding=np.full(8, 1, np.float16))])[0]
     near = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32) * 0.01 + 1
     (odd,) = fill(tmp_path, [answer(99, SLUG, embedding=np.full(8, -1, np.float16))])
     sample = Sample(
@@ -93,9 +95,9 @@ def test_the_releases_reference_says_what_is_new(tmp_path: Path, monkeypatch: py
     Reference.of(sample).write(folder)
     after = {row.id: row for row in drawn(tmp_path, SLUG, RELEASE)}
     assert "unlike" in after[odd].why
+    assert "unlike" not in after[known].why
     (folder / "reference.npz").write_bytes(b"torn")
     assert {row.id: row for row in drawn(tmp_path, SLUG, RELEASE)} == before
-    assert ids
 
 
 def test_a_draw_holds_for_a_while_without_what_is_labelled_meanwhile(
@@ -145,6 +147,21 @@ def test_an_answer_is_told_the_highest_chance_with_which_it_was_ever_drawn(
     generations = iter([3, 3, 3, 4])
     queue = Review(tmp_path, lambda _: Answering(next(generations), LABELS))
     assert [queue.draw(SLUG)[0].probability for _ in range(4)] == [0.5, 0.5, 0.8, 0.3]
+
+
+def test_a_server_draws_from_the_answers_of_the_release_that_it_serves(environment: Settings, tmp_path: Path) -> None:
+    where = environment.model_copy(update={"subject_salt": "pepper"})
+    ids = log(where.home)
+    with serve.service(where, serve.Options()) as made:
+        assert made.review.draw(SLUG) == []
+        made.live.switch(world.served(SLUG, 3, tmp_path))
+        (*_, last) = made.review.draw(SLUG)
+        assert last.scores == {"negative": 0.25, "positive": 0.75}
+        assert {row.id for row in made.review.draw(SLUG)} == set(ids)
+        assert made.salt == "pepper"
+        proof = made.picks.sign(SLUG, last.id, 0.5)
+        asyncio.run(made.close())
+    assert Picks.of(where.home).read(SLUG, last.id, proof) == 0.5, "the command line reads what a server signed"
 
 
 # -- JSON Lines

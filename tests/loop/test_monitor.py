@@ -232,6 +232,32 @@ def test_an_answered_alert_does_not_fire_again_where_the_release_stays(loop: Loo
     assert not watched.wakes
 
 
+def test_nobody_is_woken_for_what_somebody_works_on_or_what_failed(loop: Loop) -> None:
+    loop.send("editorial")
+    loop.send("editorial", labels=True)
+    assert loop.watch().wakes
+    run = runs.claim(loop.ledger, "spam", "two", 600)
+    assert run is not None
+    assert not monitor.wakes("spam", loop.where)
+    runs.fail(loop.ledger, run, "the disk is full")
+    assert len(triggers.pending(loop.ledger, "spam")) == 1
+    assert not monitor.wakes("spam", loop.where)  # else it would fail every quarter of an hour
+
+
+def test_an_alert_that_comes_while_a_run_is_at_work_waits_for_the_next(loop: Loop) -> None:
+    triggers.request(loop.ledger, "spam", Cause.CLOCK, "night", "night")
+    run = runs.claim(loop.ledger, "spam", "the night's", 600)
+    assert run is not None
+    loop.send("editorial")
+    loop.send("editorial", labels=True)
+    watched = loop.watch()
+    assert watched.alert is not None
+    assert (watched.alert.status, watched.wakes) == (AlertStatus.TRIGGERED, False)
+    verdict = Verdict(decision=Decision.REJECT, reasons=("no better",))
+    runs.finish(loop.ledger, run, Outcome(run_key=run.key, project="spam", method="full", verdict=verdict))
+    assert loop.watch().wakes
+
+
 def test_whoever_is_woken_asks_for_nothing_himself(loop: Loop) -> None:
     assert claim(PROJECT, loop.where, owner="woken for nothing", cause=Cause.ALERT) is None
     assert triggers.pending(loop.ledger, "spam") == []

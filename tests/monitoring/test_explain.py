@@ -50,6 +50,15 @@ def test_traffic_like_the_reference_has_nothing_new(reference: Reference, seed: 
     assert found.sentences == ("About 0% of the traffic is unlike what the release was measured on.",)
 
 
+def test_an_alert_has_examples_also_where_no_kind_stands_out(reference: Reference) -> None:
+    found = explain.explain(reference, sample(300, seed=100), findings(0.2, 1e-9))
+    (cluster,) = found.clusters
+    assert cluster.share >= 0.2
+    assert len(cluster.examples) == len(cluster.prediction_ids) == 5
+    assert cluster.reference_share > 0.05
+    assert "Least like the reference: " in " ".join(found.sentences)
+
+
 def test_a_label_that_is_answered_more_often_is_told(reference: Reference) -> None:
     traffic = sample(400, seed=4)
     positive = traffic.take(np.flatnonzero(traffic.predicted == 1))
@@ -66,12 +75,14 @@ def test_a_signal_that_does_not_matter_is_not_told(reference: Reference) -> None
 
 def test_odd_windows_are_explained_without_an_error(reference: Reference) -> None:
     one = sample(1, odd=1.0)
+    large = findings(0.5, 1e-9)
     same = replace(sample(50), texts=["the same"] * 50, embeddings=np.ones((50, WIDTH), np.float32))
     nan = replace(sample(50), embeddings=np.full((50, WIDTH), np.nan, np.float32))
     empty = Sample.empty(WIDTH, LABELS)
     wordless = replace(sample(50), texts=["", "…"] * 25, ids=())
     for traffic in (one, same, nan, empty, wordless):
         assert explain.explain(reference, traffic, ()).sentences
+        assert explain.explain(reference, traffic, large).sentences
     assert explain.explain(Reference.of(empty), same, ()).sentences == ("There are no rows to compare.",)
     (cluster,) = explain.explain(reference, same, ()).clusters
     assert cluster.examples == ("the same",)

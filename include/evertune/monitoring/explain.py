@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evertune.monitoring import descriptors
-from evertune.monitoring.clusters import Side, new_clusters
+from evertune.monitoring.clusters import Side, most_unlike, new_clusters
 from evertune.monitoring.reference import Reference
 from evertune.monitoring.samples import Sample
 from evertune.records.traffic import Cluster, Explanation, Finding, Moved, Signal
@@ -32,9 +32,11 @@ def explain(reference: Reference, traffic: Sample, findings: Sequence[Finding], 
         return Explanation(share=0.0, sentences=("There are no rows to compare.",))
     moved = tuple(_moved_descriptors(known.texts, traffic.texts))
     labels = tuple(_moved_labels(known, traffic))
-    clusters = new_clusters(
-        Side(known.embeddings, known.texts, ()), Side(traffic.embeddings, traffic.texts, traffic.ids), seed
-    )
+    sides = Side(known.embeddings, known.texts, ()), Side(traffic.embeddings, traffic.texts, traffic.ids)
+    clusters = new_clusters(*sides, seed)
+    unlike = next((one.effect for one in findings if one.signal is Signal.EMBEDDING and one.matters), 0.0)
+    if not clusters and unlike > 0:
+        clusters = most_unlike(*sides, min(1.0, unlike), seed)
     share = _share(findings, clusters)
     return Explanation(
         share=share,
@@ -106,10 +108,8 @@ def _sentences(
             yield _SAID[one.signal].format(effect=one.effect, points=100 * one.effect, rows=one.rows, p=one.p)
     for place, cluster in enumerate(clusters, 1):
         words = f", told by the words {', '.join(cluster.words)}" if cluster.words else ""
-        yield (
-            f"New kind {place}: {cluster.share:.0%} of the traffic and {cluster.reference_share:.1%} of the "
-            f"reference{words}."
-        )
+        what = f"New kind {place}" if cluster.share >= 2 * cluster.reference_share else "Least like the reference"
+        yield f"{what}: {cluster.share:.0%} of the traffic and {cluster.reference_share:.1%} of the reference{words}."
     for label in labels:
         yield f"{label.name!r} is answered in {label.traffic:.0%} of cases; {label.reference:.0%} in the reference."
     for figure in moved:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
+
+from evertune.records import JsonObject, Window
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; form-action 'none'"
 FRAME_POLICY = f"{_POLICY}; script-src 'unsafe-inline'; worker-src blob:"
@@ -86,3 +88,39 @@ def heading(text: str) -> str:
 def quotation(text: str) -> str:
     """A text of somebody else's."""
     return f"<blockquote>{html.escape(text)}</blockquote>"
+
+
+def verdict(window: Window, told: JsonObject) -> Iterator[str]:
+    """What was found and what is different, in tables and sentences."""
+    raised, explanation = told["raised"], told["explanation"]
+    said = f"Alert: {', '.join(raised)}." if raised else "No alert."
+    yield paragraph(
+        f"{said} {window.rows:,} answers of release {window.generation}, "
+        f"{window.since:%Y-%m-%d %H:%M} to {window.until:%Y-%m-%d %H:%M} UTC."
+    )
+    if told["evidence"]:
+        yield paragraph(f"Evidence since the release: {told['evidence']['total']:.4g}; an alert takes 1.")
+    yield _findings(told["findings"], raised)
+    if explanation:
+        yield heading("What is different")
+        yield from map(paragraph, explanation["sentences"])
+        for place, cluster in enumerate(explanation["clusters"], 1):
+            yield paragraph(f"Examples of kind {place} (redacted):")
+            yield from map(quotation, cluster["examples"])
+    yield heading("Evidently")
+
+
+def _findings(findings: Sequence[JsonObject], raised: Collection[str]) -> str:
+    rows = [
+        (
+            one["signal"],
+            f"{one['effect']:.3f}",
+            f"{one['smallest']:g}",
+            f"{one['p']:.2g}" if one["rows"] else "not tested",
+            f"{one['e']:.3g}",
+            f"{one['rows']:,}",
+        )
+        for one in findings
+    ]
+    head = ("signal", "effect", "smallest that matters", "p", "evidence", "rows")
+    return table(head, rows, [one["signal"] in raised for one in findings])

@@ -206,7 +206,7 @@ def _html(window: Window, told: JsonObject, snapshot: SnapshotModel) -> str:
         library=(static / "index.js").read_text("utf-8"),
         font=base64.b64encode((static / "material-ui-icons.woff2").read_bytes()).decode(),
     )
-    return page.page(f"{window.project}: window {window.number}", list(_body(window, told)), framed)
+    return page.page(f"{window.project}: window {window.number}", list(page.verdict(window, told)), framed)
 
 
 def _drawn(snapshot: SnapshotModel) -> tuple[JsonObject, JsonObject]:
@@ -233,38 +233,3 @@ def _without_graphs(widget: Any) -> JsonObject:
     plain: JsonObject = _plain(widget.dict())
     plain.pop("additionalGraphs", None)
     return plain
-
-
-def _body(window: Window, told: JsonObject) -> Iterator[str]:
-    raised, explanation = told["raised"], told["explanation"]
-    verdict = f"Alert: {', '.join(raised)}." if raised else "No alert."
-    yield page.paragraph(
-        f"{verdict} {window.rows:,} answers of release {window.generation}, "
-        f"{window.since:%Y-%m-%d %H:%M} to {window.until:%Y-%m-%d %H:%M} UTC."
-    )
-    if told["evidence"]:
-        yield page.paragraph(f"Evidence since the release: {told['evidence']['total']:.4g}; an alert takes 1.")
-    yield _findings(told["findings"], raised)
-    if explanation:
-        yield page.heading("What is different")
-        yield from map(page.paragraph, explanation["sentences"])
-        for place, cluster in enumerate(explanation["clusters"], 1):
-            yield page.paragraph(f"Examples of new kind {place} (redacted):")
-            yield from map(page.quotation, cluster["examples"])
-    yield page.heading("Evidently")
-
-
-def _findings(findings: Sequence[JsonObject], raised: Collection[str]) -> str:
-    rows = [
-        (
-            one["signal"],
-            f"{one['effect']:.3f}",
-            f"{one['smallest']:g}",
-            f"{one['p']:.2g}" if one["rows"] else "not tested",
-            f"{one['e']:.3g}",
-            f"{one['rows']:,}",
-        )
-        for one in findings
-    ]
-    head = ("signal", "effect", "smallest that matters", "p", "evidence", "rows")
-    return page.table(head, rows, [one["signal"] in raised for one in findings])

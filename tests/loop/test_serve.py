@@ -100,6 +100,10 @@ def test_a_release_answers_is_swapped_under_load_and_survives(installed: Install
         assert stored.lineage.sources
         client.feedback(str(ids[0]), truth=answer.predictions[0].label)
         assert client.project(SLUG).quality[0].labelled == 1
+        (waiting,) = client.review(SLUG).rows  # the other answer has its label
+        assert (waiting.id, waiting.label) == (ids[1], answer.predictions[1].label)
+        assert client.label(SLUG, [{"id": waiting.id, "label": waiting.label, "pick": waiting.pick}]) == 1
+        assert client.review(SLUG).rows == ()
         assert client.project(SLUG).card
 
         found = _swap_under_load(installed, url)

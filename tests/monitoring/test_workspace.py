@@ -45,6 +45,15 @@ def test_what_a_person_changed_in_the_interface_stays(tmp_path: Path) -> None:
     assert dashboard.read_text() == '{"tabs": [], "panels": []}'
 
 
+def test_the_newest_windows_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workspace, "KEPT", 3)
+    given = made(tmp_path / "r")
+    for number in range(1, 8):
+        workspace.add(tmp_path / "w", window(5, number=number), given)
+    there = {one.stem for one in (tmp_path / "w").rglob("snapshots/*.json")}
+    assert there == {workspace.snapshot_id("reviews", number) for number in (5, 6, 7)}
+
+
 def test_a_torn_report_is_not_added(tmp_path: Path) -> None:
     given = made(tmp_path / "r")
     (given / report.SNAPSHOT).write_text("{")

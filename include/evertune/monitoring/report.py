@@ -114,6 +114,8 @@ def _snapshot(  # noqa: PLR0917 - the same
         for run in _sections(reference, traffic, labelled, findings):
             if (made := _made(run, window)) is not None:
                 part = made.to_snapshot_model()
+                for result in part.metric_results.values():
+                    result.widget = []  # they are in `widgets` too, and the interface holds all of it in memory
                 whole.metric_results |= part.metric_results
                 whole.top_level_metrics += part.top_level_metrics
                 whole.widgets += part.widgets

@@ -21,6 +21,8 @@ from evertune.records.traffic import Signal, Window
 
 _OURS = uuid.UUID("6f0d9f3a-8f0c-5d3b-9d55-4b1f9f6d2c11")
 """Namespace of the ids that are made here."""
+KEPT = 100
+"""Newest windows of a project that the interface shows: it holds each of them in memory, some megabytes."""
 
 
 def project_id(slug: str) -> str:
@@ -45,6 +47,7 @@ def add(workspace: Path, window: Window, report: Path) -> str:
     _put(folder / "metadata.json", json.dumps(_project(window.project), indent=2).encode())
     snapshot = folder / "snapshots" / f"{snapshot_id(window.project, window.number)}.json"
     _put(snapshot, (report / SNAPSHOT).read_bytes())
+    snapshot.with_name(f"{snapshot_id(window.project, window.number - KEPT)}.json").unlink(missing_ok=True)
     return path_of(window)
 
 

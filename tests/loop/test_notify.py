@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import threading
 import time
@@ -82,8 +83,18 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return load({"EVERTUNE_HOME": str(tmp_path / "home"), "EVERTUNE_PROJECTS": str(tmp_path / "projects")})
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger to copy: migrating a new one for each test would take most of the time."""
+    path = tmp_path_factory.mktemp("template") / "ledger.db"
+    engines.ready(f"sqlite:///{path}").dispose()
+    return path
+
+
 @pytest.fixture
-def ledger(settings: Settings) -> Iterator[Engine]:
+def ledger(settings: Settings, template: Path) -> Iterator[Engine]:
+    settings.home.mkdir()
+    shutil.copy(template, settings.home / "ledger.db")
     engine = engines.ready(settings.database_url)
     yield engine
     engine.dispose()

@@ -37,7 +37,8 @@ from evertune.ledger import alerts, events, runs, segments, triggers, windows
 from evertune.ledger import engine as engines
 from evertune.ledger.cutting import Outline, Pending
 from evertune.ledger.segments import Segment
-from evertune.ledger.tables import AlertRow, TriggerRow
+from evertune.ledger.tables import TriggerRow
+from evertune.ledger.traffic_tables import AlertRow
 from evertune.project.monitoring_options import WindowOptions
 from evertune.records import (
     AlertStatus,

@@ -16,7 +16,7 @@ from tests.ledger.made import released, window
 from evertune.ledger import alerts, events, runs, triggers, windows
 from evertune.ledger import engine as engines
 from evertune.ledger.alerts import AlertEntry, Standing
-from evertune.ledger.tables import AlertRow
+from evertune.ledger.traffic_tables import AlertRow
 from evertune.records import (
     AlertStatus,
     Cause,

@@ -20,12 +20,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from evertune.ledger import connections, events, runs, triggers
+from evertune.ledger import connections, events, runs, traffic_tables, triggers
 from evertune.ledger import engine as engines
 from evertune.ledger.tables import Table
 from evertune.records import Cause, EvertuneError, Run, UnreachableError
 
 FORK = multiprocessing.get_context("fork")
+assert traffic_tables  # imported for its tables
 TABLES = {*Table.metadata.tables, engines.VERSION_TABLE}
 
 

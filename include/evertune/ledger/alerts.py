@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 from evertune.ledger import events, releases, triggers
 from evertune.ledger.engine import clock, reading, writing
 from evertune.ledger.past import active_row
-from evertune.ledger.tables import AlertRow, FindingsRow, TriggerRow, WindowRow, printable
+from evertune.ledger.tables import TriggerRow, printable
+from evertune.ledger.traffic_tables import AlertRow, FindingsRow, WindowRow
 from evertune.records import (
     Alert,
     AlertStatus,

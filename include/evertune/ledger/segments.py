@@ -10,7 +10,8 @@ from datetime import datetime
 from sqlalchemy import Engine, select
 
 from evertune.ledger.engine import reading, writing
-from evertune.ledger.tables import CutRow, SegmentRow
+from evertune.ledger.tables import SegmentRow
+from evertune.ledger.traffic_tables import CutRow
 from evertune.records import Record
 
 

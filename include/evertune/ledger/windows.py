@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 
 from evertune.ledger.cutting import Draft, Outline, Pending, next_window
 from evertune.ledger.engine import clock, reading, writing
-from evertune.ledger.tables import CutRow, FindingsRow, SegmentRow, WindowRow
+from evertune.ledger.tables import SegmentRow
+from evertune.ledger.traffic_tables import CutRow, FindingsRow, WindowRow
 from evertune.project.monitoring_options import WindowOptions
 from evertune.records import Evidence, Finding, Window
 

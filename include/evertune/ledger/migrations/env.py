@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from evertune import settings
 from evertune.ledger.engine import VERSION_TABLE, connect
 from evertune.ledger.tables import Json, Table, Utc
+from evertune.ledger.traffic_tables import WindowRow as _WindowRow  # noqa: F401 - so that the tables are known
 
 
 def plain(kind: str, item: object, _context: AutogenContext) -> str | Literal[False]:

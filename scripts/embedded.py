@@ -51,7 +51,9 @@ def _commands(embedded: Embedded) -> dict[str, list[str]]:
         "evidently": [
             python, "-m", "evertune.monitoring.interface", f"{home}/evidently", "--port", str(embedded.evidently_port),
         ],
-        "evertune-serve": [python, "-m", "evertune.cli.main", "serve", "--port", str(embedded.serving_port)],
+        "evertune-serve": [
+            python, "-m", "evertune.cli.main", "serve", "--port", str(embedded.serving_port), "--segment", "10",
+        ],
     }  # fmt: skip
 
 

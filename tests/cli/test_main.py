@@ -17,7 +17,8 @@ from evertune.settings import Settings
 COMMANDS = {
     "validate", "init", "schema", "run", "status",
     "data checkout", "data pin", "release promote", "release rollback",
-    "serve", "score", "monitor", "notify", "labels export", "labels import", "keys create", "keys list", "keys revoke", "db upgrade", "db verify",
+    "serve", "score", "monitor", "notify", "labels export", "labels import",
+    "keys create", "keys list", "keys revoke", "db upgrade", "db verify",
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "peft", "mlflow", "great_expectations", "evidently", "pandas", "dvc", "airflow")
 

@@ -40,6 +40,8 @@ class Loop:
         self.ledger = ledger_engine.ready(here.settings.database_url)
         self.replay = Replay(client, self.slug, here.settings.home / "demo" / "answers.jsonl")
         self.traffic = rows.draw(project, here.settings)
+        self.shown = 0
+        """Number of the last window that was shown."""
 
     @property
     def settings(self) -> Settings:
@@ -163,9 +165,11 @@ def _monitor(loop: Loop) -> None:
             time.sleep(POLL_S)
     check_ended_well(loop.airflow, run, loop.here)
     for window in windows.history(loop.ledger, loop.slug, limit=None):
-        worst = max(window.findings, key=lambda finding: finding.e, default=None)
-        told = f"strongest signal {worst.signal} (p {worst.p:.1e}, effect {worst.effect:.2f})" if worst else ""
-        people.print(f"    window {window.number}: {window.rows} answers, {told}", highlight=False)
+        if window.number > loop.shown and window.findings:
+            loop.shown = window.number
+            worst = min((one for one in window.findings if one.rows), key=lambda one: one.p)
+            told = f"most unlikely: {worst.signal} (p {worst.p:.1e}, effect {worst.effect:.2f})"
+            people.print(f"    window {window.number}: {window.rows} answers, {told}", highlight=False)
 
 
 def _await_drained(loop: Loop) -> None:

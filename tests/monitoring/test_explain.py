@@ -104,6 +104,11 @@ def test_a_word_tells_a_kind_when_the_reference_has_it_less() -> None:
     assert clusters.telling([" ".join(KNOWN)] * 30, [" ".join(KNOWN)] * 100) == ()
 
 
+def test_a_word_that_the_reference_uses_often_tells_nothing() -> None:
+    new, known = ["the senate of the city"] * 30, ["the film"] * 50 + ["a film"] * 50
+    assert clusters.telling(new, known) == ("city", "senate")
+
+
 def test_the_distance_of_two_columns() -> None:
     assert explain.distance(np.array([1.0, np.nan]), np.array([])) == (0.0, 1.0)
     gap, p = explain.distance(np.arange(100.0), np.arange(50, 150.0))

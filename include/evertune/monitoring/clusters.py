@@ -32,6 +32,8 @@ WORDS = 8
 SHORTEST_PROOF = 3.0
 """Standard errors by which a cluster's share of the traffic must exceed its share of the reference."""
 LONGEST_EXAMPLE = 280
+COMMON = 0.03
+"""Share of the other texts from which on a word tells nothing, however much more often it comes: such as "the"."""
 
 Vectors = NDArray[np.float32]
 Places = NDArray[np.int64]
@@ -167,6 +169,8 @@ def telling(texts: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
     here, there = _texts_with(texts), _texts_with(others)
     scored = []
     for word, count in here.items():
+        if there[word] > COMMON * len(others):
+            continue
         prior = 0.5 + (count + there[word]) / (len(texts) + len(others))
         log_odds = _odds(count + prior, len(texts)) - _odds(there[word] + prior, len(others))
         score = log_odds / math.sqrt(1 / (count + prior) + 1 / (there[word] + prior))

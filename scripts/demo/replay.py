@@ -21,7 +21,7 @@ BATCH = 20
 """Texts a request."""
 PARALLEL = 4
 """Feedbacks on their way at once."""
-STEADY_PAUSE_S = 0.25
+STEADY_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True)

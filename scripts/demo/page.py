@@ -52,9 +52,10 @@ def _facts(loop: Loop) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _phase(answers: list[Answered], phase: str) -> dict[str, float]:
+def _phase(answers: list[Answered], phase: str) -> dict[str, float | None]:
+    """How many there were and their macro F1; none where the demo did not come to this phase."""
     some = [one for one in answers if one.phase == phase]
-    return {"rows": len(some), "f1": f1(some)}
+    return {"rows": len(some), "f1": f1(some) if some else None}
 
 
 def _scores(loop: Loop) -> list[Score]:

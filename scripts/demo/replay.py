@@ -116,7 +116,7 @@ class Steady:
 
 
 def f1(answers: Sequence[Answered]) -> float:
-    """Macro F1 of the answers against their truth."""
+    """Macro F1 of the answers, of which there is at least one, against their truth."""
     from evertune.models.classifier import macro_f1
 
     names = sorted({name for one in answers for name in (one.truth, one.label)})

@@ -67,7 +67,8 @@ def _quality(axes: Any, answers: Sequence[Answered]) -> None:
             named.add(label)
         start += len(some)
     axes.set_ylabel(f"macro F1 of {CHUNK} answers")
-    axes.legend(fontsize=8, frameon=False, loc="lower left")
+    if named:
+        axes.legend(fontsize=8, frameon=False, loc="lower left")
 
 
 def _drift(axes: Any, scores: Sequence[Score]) -> None:

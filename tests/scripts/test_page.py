@@ -6,6 +6,10 @@ import time
 from typing import cast
 
 import pytest
+from scripts.airflow_api import Airflow
+from scripts.demo import page
+from scripts.demo.drift import AFTER, BEFORE, REVIEWS, Loop
+from scripts.installation import ROOT, installation
 from tests.ledger.made import released
 
 from evertune.client import Client
@@ -13,10 +17,6 @@ from evertune.ledger import runs, steps, triggers
 from evertune.project.load import load
 from evertune.records import Cause, Decision, Outcome, Step, Verdict
 from evertune.settings import Settings
-from scripts.airflow_api import Airflow
-from scripts.demo import page
-from scripts.demo.drift import AFTER, BEFORE, REVIEWS, Loop
-from scripts.installation import ROOT, installation
 
 SLUG = "review-sentiment"
 COUNTS = {"train": 3000, "validation": 500, "test": 1600}

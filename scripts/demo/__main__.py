@@ -12,14 +12,14 @@ from evertune.project.load import find, load
 from evertune.records import EvertuneError
 from scripts import embedded
 from scripts.airflow_api import Airflow
-from scripts.demo import drift, page
+from scripts.demo import drift, held, page
 from scripts.demo.first import PROJECT, first_release
 from scripts.demo.follow import address
 from scripts.installation import USER
 
 
 def main() -> int:
-    """Status 0 when the run has a recorded verdict and a champion exists."""
+    """Status 0 when the run has a recorded verdict, a champion exists, and all of :mod:`scripts.demo.held` holds."""
     parser = argparse.ArgumentParser(description="The loop on real text, through Airflow.")
     parser.add_argument("--quick", action="store_true", help="only the first release")
     quick = parser.parse_args().quick
@@ -38,12 +38,12 @@ def _demo(*, quick: bool) -> int:
     here = embedded.up()
     airflow = Airflow(here.airflow_url, USER, here.password)
     outcome, run = first_release(here, airflow)
-    told = None
+    told, broken = None, False
     if not quick and outcome.release is not None:
         with Client(here.serving_url, embedded.api_key(here)) as client:
             loop = drift.Loop(here, airflow, load(find(PROJECT, here.settings)), client)
             drift.tell(loop)
-            told = page.write(loop)
+            told, broken = page.write(loop), held.show(loop)
     seconds = time.monotonic() - started
     people.print(f"\nTook {seconds:.0f} s. Left running on this machine only (`make down` stops it):", highlight=False)
     for what, where in embedded.addresses(here):
@@ -51,7 +51,7 @@ def _demo(*, quick: bool) -> int:
     people.print(f"  {'this run':14} {address(here, run)}", highlight=False, soft_wrap=True)
     if told is not None:
         people.print(f"\nThe story in pictures: {told}", highlight=False, soft_wrap=True)
-    return 0 if outcome.verdict is not None and outcome.release is not None else 1
+    return 0 if outcome.verdict is not None and outcome.release is not None and not broken else 1
 
 
 if __name__ == "__main__":

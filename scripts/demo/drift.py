@@ -40,6 +40,8 @@ class Loop:
         self.ledger = ledger_engine.ready(here.settings.database_url)
         self.replay = Replay(client, self.slug, here.settings.home / "demo" / "answers.jsonl")
         self.traffic = rows.draw(project, here.settings)
+        self.failed: list[str] = []
+        """What this demo's requests beside the retrain failed with."""
         self.shown = 0
         """Number of the last window that was shown."""
 
@@ -56,8 +58,8 @@ class Loop:
         return release
 
     def alert(self) -> Alert | None:
-        """The first alert there was."""
-        found = alerts.history(self.ledger, self.slug)
+        """The newest alert there was."""
+        found = alerts.history(self.ledger, self.slug, limit=1)
         return found[0] if found else None
 
 
@@ -121,6 +123,7 @@ def _retrain(loop: Loop) -> None:
     people.print(f"  verdict: [bold]{verdict.decision if verdict else 'none'}[/]", highlight=False)
     for reason in verdict.reasons if verdict else ():
         people.print(f"    {reason}", markup=False, highlight=False)
+    loop.failed += steady.failed
     people.print(f"  {steady.asked:,} requests meanwhile, {len(steady.failed)} failed", highlight=False)
     for fault in steady.failed[:3]:
         people.print(f"    {fault}", markup=False, highlight=False, style="red")
@@ -148,6 +151,7 @@ def _afterwards(loop: Loop) -> None:
     _say("5", f"{len(sentences):,} sentences of other editorials, kept back until now")
     with _bar("sending", len(sentences)) as moved:
         answers = loop.replay.send(AFTER, sentences, moved)
+    _monitor(loop)
     before = loop.replay.answered(BEFORE)
     people.print(
         f"  macro F1 on editorials: {f1(before):.3f} before, [bold green]{f1(answers):.3f}[/] after", highlight=False

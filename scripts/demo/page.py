@@ -10,7 +10,7 @@ from typing import Any
 from evertune import files
 from evertune.ledger import alerts, releases, runs, steps, windows
 from evertune.records import Decision, Evaluation, Step
-from scripts.demo import pictures
+from scripts.demo import held, pictures
 from scripts.demo.drift import AFTER, BEFORE, REVIEWS, Loop
 from scripts.demo.pictures import GREEN, GREY, ORANGE, Mark, Score
 from scripts.demo.replay import Answered, f1
@@ -48,6 +48,7 @@ def _facts(loop: Loop) -> dict[str, Any]:
         "alerts": [alert.model_dump(mode="json") for alert in alerts.history(loop.ledger, loop.slug)],
         "verdict": judged,
         "compared": _compared(Evaluation.model_validate(tuned["evaluation"])) if tuned else None,
+        "checks": held.checks(loop),
         "links": _links(loop),
     }  # fmt: skip
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from tests.evaluation.made import evaluation_of, pairs_of, probabilities, without_champion, won_and_lost
 
 from evertune.evaluation import gate
@@ -167,6 +168,27 @@ def test_a_slice_vetoes_only_on_shown_harm() -> None:
     assert judge(slice_harm(200, 15)).decision is Decision.PROMOTE  # 7.5 points, but not surely more than 5
     assert judge(slice_harm(25, 25)).decision is Decision.PROMOTE  # too small to judge
     assert judge(slice_harm(200, 60), slice_margin=None).decision is Decision.PROMOTE
+
+
+def right_on(*shares: float) -> NDArray[np.bool_]:
+    """Of 1,000 rows of each class, in turn, the given share of each class is right, wherever they stand."""
+    chance = np.random.default_rng(5)
+    by_class = [chance.permutation(1000) < 1000 * share for share in shares]
+    return np.stack(by_class, axis=1).reshape(-1)
+
+
+def test_a_class_is_judged_by_its_f1_so_that_a_lopsided_champion_can_be_followed_by_a_balanced_model() -> None:
+    # The champion gives the first answer to all of its rows and to 30% of the other class's.
+    verdict = judge(pairs_of(right_on(0.9, 0.95), right_on(1.0, 0.7)))
+    assert verdict.decision is Decision.PROMOTE  # although it finds 10 points fewer of the first class
+    assert verdict.checks["slice class=class 0"]
+
+
+def test_a_class_that_gets_worse_vetoes() -> None:
+    verdict = judge(pairs_of(right_on(0.6, 1, 1), right_on(1, 0.75, 0.75), classes=3))
+    assert verdict.gain == pytest.approx(0.1 / 3)
+    assert verdict.decision is Decision.REJECT
+    assert "Slice class=class 0 (1,000 rows): its F1 falls by" in verdict.reasons[-1]
 
 
 def test_of_many_harmless_slices_few_veto() -> None:

@@ -68,9 +68,15 @@ class Contributions:
 
 
 def contributions(
-    metric: Metric, pairs: Pairs, opponent: Probabilities, part: NDArray[np.bool_] | None = None
+    metric: Metric,
+    pairs: Pairs,
+    opponent: Probabilities,
+    part: NDArray[np.bool_] | None = None,
+    of_class: int | None = None,
 ) -> Contributions:
     """Split the challenger's gain over ``opponent`` by group, on the rows of ``part`` (all rows without it).
+
+    With ``of_class`` it is the gain in this class's own F1, precision or recall instead of the mean over the classes.
 
     A gain is good: for metrics of which less is better it is the opponent's value less the challenger's. For metrics
     that are no mean over rows, a group's contribution is its jackknife influence: what leaving it out changes.
@@ -78,8 +84,9 @@ def contributions(
     where = slice(None) if part is None else part
     truth, groups = pairs.truth[where], pairs.groups[where]
     heavy = np.ones(len(truth)) if pairs.weights is None else pairs.weights[where]
-    ours = metrics.features(metric, truth, pairs.challenger[where]) * heavy[:, None]
-    theirs = metrics.features(metric, truth, opponent[where]) * heavy[:, None]
+    kept = slice(None) if of_class is None else metrics.columns_of(of_class, len(pairs.labels))
+    ours = metrics.features(metric, truth, pairs.challenger[where])[:, kept] * heavy[:, None]
+    theirs = metrics.features(metric, truth, opponent[where])[:, kept] * heavy[:, None]
     sizes, ours, theirs = _by_group(groups, heavy[:, None], ours, theirs)
     rows, least = float(heavy.sum()), float(heavy.min())
     sign = -1.0 if metric in metrics.LESS_IS_BETTER else 1.0

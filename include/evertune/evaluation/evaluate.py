@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from evertune import files
 from evertune.evaluation import baselines, metrics, paired, pictures
-from evertune.evaluation.paired import CHAMPION, MAJORITY, UNTUNED, Pairs, Probabilities
+from evertune.evaluation.paired import (
+    CHAMPION,
+    CLASS_SLICE,
+    LENGTH_SLICE,
+    MAJORITY,
+    UNTUNED,
+    Pairs,
+    Probabilities,
+)
 from evertune.project import Project
 from evertune.records import Evaluation, Recent, Scores, Slice, UnfitError
 
@@ -231,8 +239,8 @@ def _slice_columns(project: Project, test: _Split, labels: Sequence[str]) -> dic
     lengths = test.table["tokens"].to_numpy()
     short, long = np.quantile(lengths, [1 / 3, 2 / 3])
     named = {
-        "length": np.where(lengths <= short, "short", np.where(lengths <= long, "medium", "long")).tolist(),
-        "class": [labels[i] for i in test.truth],
+        LENGTH_SLICE: np.where(lengths <= short, "short", np.where(lengths <= long, "medium", "long")).tolist(),
+        CLASS_SLICE: [labels[i] for i in test.truth],
     }
     kept = {name: test.table[name].cast("string").to_pylist() for name in project.evaluation.slices}
     return {**{name: [v or NOTHING for v in values] for name, values in kept.items()}, **named}

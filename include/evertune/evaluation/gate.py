@@ -20,9 +20,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evertune.evaluation import comparison, reasons
-from evertune.evaluation.paired import CHAMPION, Pairs
+from evertune.evaluation.comparison import Contributions
+from evertune.evaluation.paired import CHAMPION, CLASS_SLICE, Pairs
 from evertune.evaluation.reasons import TEST, TRAFFIC, Finding, Primary
 from evertune.project.options import Gate, Guard, Metric, Retraining
 from evertune.records import Decision, Evaluation, UnfitError, Verdict
@@ -160,7 +162,7 @@ def _guard(pairs: Pairs, guard: Guard, alpha: float) -> Finding:
 
 
 def _slices(pairs: Pairs, policy: Gate) -> list[Finding]:
-    """Accuracy on each slice with enough rows. All slices together show false harm with at most 1 − confidence."""
+    """Each slice with enough rows. All slices together show false harm with at most 1 − confidence."""
     margin = policy.slice_margin
     if margin is None:
         return []
@@ -168,9 +170,23 @@ def _slices(pairs: Pairs, policy: Gate) -> list[Finding]:
     alpha = (1 - policy.confidence) / max(len(parts), 1)
     findings = []
     for name, part in parts:
-        gains = comparison.contributions(Metric.ACCURACY, pairs, pairs.opponents[CHAMPION], part)
-        findings.append(reasons.slice_(name, gains, comparison.bounds(gains, alpha, alpha)[1], margin))
+        metric, gains = _slice(pairs, name, part)
+        rows, upper = int(part.sum()), comparison.bounds(gains, alpha, alpha)[1]
+        findings.append(reasons.slice_(name, metric, rows, gains.gain, upper=upper, margin=margin))
     return findings
+
+
+def _slice(pairs: Pairs, name: str, part: NDArray[np.bool_]) -> tuple[Metric, Contributions]:
+    """What a slice is judged by: accuracy, but a class by its F1.
+
+    Accuracy on the rows of a class is its recall, which falls whenever a model gives that answer less often, also
+    where it is right to: the champion that says "negative" too readily would veto every better balanced one.
+    """
+    column, value = name.split("=", 1)
+    if column != CLASS_SLICE:
+        return Metric.ACCURACY, comparison.contributions(Metric.ACCURACY, pairs, pairs.opponents[CHAMPION], part)
+    of_class = pairs.labels.index(value)
+    return Metric.F1, comparison.contributions(Metric.F1, pairs, pairs.opponents[CHAMPION], of_class=of_class)
 
 
 def _decide(primary: Primary, findings: list[Finding], policy: Gate) -> Decision:

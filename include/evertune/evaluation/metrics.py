@@ -45,6 +45,11 @@ def features(metric: Metric, truth: NDArray[np.integer], probabilities: NDArray[
     return np.hstack([told * true, told, true])
 
 
+def columns_of(class_: int, classes: int) -> list[int]:
+    """Which :func:`features` of F1, precision and recall belong to one class; their value is that class's own."""
+    return [class_, classes + class_, 2 * classes + class_]
+
+
 def _bins(confidence: Floats) -> Ints:
     # Bin i holds i/15 < confidence <= (i+1)/15.
     return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)

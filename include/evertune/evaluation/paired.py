@@ -28,6 +28,8 @@ CHAMPION, MAJORITY, UNTUNED = "champion", "majority", "untuned"
 OPPONENTS = (CHAMPION, MAJORITY, UNTUNED)
 SLICE_PREFIX = "slice:"
 """Before the names of slice columns in the file, so that a user's column `champion` is not taken for a model."""
+CLASS_SLICE, LENGTH_SLICE = "class", "length"
+"""Slice columns that are always there: the row's own class, and short, medium or long."""
 MOST_VALUES = 50
 """Values of a slice column that are looked at, the most frequent first: a column of free text is no set of slices."""
 

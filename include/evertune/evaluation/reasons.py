@@ -163,10 +163,11 @@ def frozen(metric: Metric, margin: float, gains: Contributions, lower: float, up
     return Finding(FROZEN, True, False, f"{change}; a loss of more than {allowed} is ruled out.")
 
 
-def slice_(name: str, gains: Contributions, upper: float, margin: float) -> Finding:
+def slice_(name: str, metric: Metric, rows: int, gain: float, *, upper: float, margin: float) -> Finding:
     """A slice fails only where harm beyond the margin is shown."""
     if upper >= -margin:
         return Finding(f"slice {name}", True, False)
-    loss, allowed = size(Metric.ACCURACY, gains.gain), size(Metric.ACCURACY, margin)
-    reason = f"Slice {name} ({gains.rows:,} rows): accuracy falls by {loss}, surely by more than the {allowed} allowed."
+    told = "its F1" if metric is Metric.F1 else NAMES[metric]
+    loss, allowed = size(metric, gain), size(metric, margin)
+    reason = f"Slice {name} ({rows:,} rows): {told} falls by {loss}, surely by more than the {allowed} allowed."
     return Finding(f"slice {name}", False, True, reason)

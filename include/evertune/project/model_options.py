@@ -141,7 +141,7 @@ class Gate(Options):
     guards: tuple[Guard, ...] = Field(default=(), examples=[[{"metric": "f1", "margin": 0.01}]])
     """Metrics that must not get worse."""
     slice_margin: Annotated[float, Field(gt=0)] | None = 0.05
-    """A slice vetoes only where harm beyond this margin is shown."""
+    """A slice vetoes only where harm beyond this margin is shown: in accuracy, for the slices by class in their F1."""
     approval: Literal["automatic", "person"] = "automatic"
     """`person`: a promotion waits for somebody's yes in Airflow or on the command line."""
 

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from evertune.project import options
 from evertune.project.block import Options
-from evertune.project.options import Base, Cut, LabelRule, Project, Source
+from evertune.project.options import Base, Cut, LabelRule, Method, Project, Source, Tuning
 
 
 def test_all_blocks_are_to_be_had_from_one_module() -> None:
@@ -57,3 +57,18 @@ def test_a_project_survives_being_stored() -> None:
     )  # fmt: skip
     assert Project.model_validate(project.model_dump(mode="json")) == project
     assert Project.model_validate_json(project.model_dump_json(), strict=True) == project
+
+
+def test_adapters_have_defaults_of_their_own() -> None:
+    full, lora = Tuning(), Tuning(method=Method.LORA)
+    assert lora.learning_rate == 10 * full.learning_rate
+    assert lora.tokens_per_batch < full.tokens_per_batch
+    assert Tuning(method=Method.LORA, learning_rate=2e-3).learning_rate == 2e-3
+    assert Tuning.model_validate(lora.model_dump(mode="json")) == lora
+
+
+def test_another_method_does_not_inherit_what_was_chosen_for_the_first() -> None:
+    chosen = Tuning(learning_rate=5e-5, epochs=7)
+    lora = chosen.with_method(Method.LORA)
+    assert (lora.method, lora.learning_rate, lora.epochs) == (Method.LORA, 1e-3, 7)
+    assert chosen.with_method(Method.FULL) == chosen

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from evertune.project.block import SHA256, Name, Options, Share
 from evertune.project.forms import BaseUri, Cron, Timezone, unfit
@@ -58,6 +58,11 @@ class Precision(StrEnum):
     FP32 = "fp32"
 
 
+LORA_DEFAULTS = {"learning_rate": 1e-3, "tokens_per_batch": 256}
+"""What `lora` takes where the file does not say: adapters start at zero and are few, so they want larger and more
+steps. With the values of `full` they end five points of F1 below it (docs/benchmarks.md)."""
+
+
 class Tuning(Options):
     """How to fine-tune."""
 
@@ -66,13 +71,13 @@ class Tuning(Options):
     epochs: Annotated[int, Field(ge=1, le=1000)] = 3
     """Passes over the training rows, at most."""
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-4
-    """Peak; falls linearly to 0."""
+    """Peak; falls linearly to 0. For `lora` the default is 1e-3."""
     warmup: Share = 0.06
     """Share of the steps in which the learning rate rises to its peak."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """AdamW's; not applied to biases and norms."""
     tokens_per_batch: Annotated[int, Field(ge=16)] = 1024
-    """Token budget of one optimiser step; rows of near-equal length share a batch."""
+    """Token budget of one optimiser step; rows of near-equal length share a batch. For `lora` the default is 256."""
     freeze_embeddings: bool = True
     """Leave the token embeddings as they are: rarely worse on small data, and much faster on a CPU."""
     precision: Precision = Precision.AUTO
@@ -89,6 +94,20 @@ class Tuning(Options):
     """Weigh rare classes up by their inverse frequency."""
     lora: Lora = Lora()
     """Settings of method `lora`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fills_in_what_suits_the_method(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("method") == Method.LORA:
+            return {**LORA_DEFAULTS, **given}
+        return given
+
+    def with_method(self, method: Method) -> Tuning:
+        """The same by another method, whose own defaults replace what suits this one only."""
+        if method is self.method:
+            return self
+        kept = self.model_dump(exclude=set(LORA_DEFAULTS))
+        return Tuning.model_validate({**kept, "method": method})
 
 
 class EvaluationOptions(Options):

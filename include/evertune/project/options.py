@@ -131,7 +131,7 @@ class Project(Options):
 
     def with_method(self, method: Method) -> Project:
         """The same project tuned by another method: what a run's own choice makes of the file's."""
-        return self.model_copy(update={"tuning": self.tuning.model_copy(update={"method": method})})
+        return self.model_copy(update={"tuning": self.tuning.with_method(method)})
 
     @model_validator(mode="after")
     def _names_columns_that_are_there(self) -> Project:

@@ -28,7 +28,7 @@ from evertune.models import bases
 from evertune.settings import load
 
 RATES: dict[str, dict[str, float]] = {"full": {"learning_rate": 2e-4}, "lora": {}}
-"""Of ours in `--quality`: full batches here are five times the peer's, and take a larger step. Adapters: the defaults."""
+"""Of ours in `--quality`: full batches are five times the peer's, and take a larger step. Adapters: the defaults."""
 PEER_RATES: dict[str, dict[str, float]] = {"full": {}, "lora": {"learning_rate": 1e-3}}
 """Of the peer: its default, which is far too small for adapters."""
 EQUAL_F1 = 0.01

@@ -5,9 +5,9 @@ Only by hand or by another DAG, with its form: a source (a path, `s3://…` or `
 and a sink of the same kind, which gets the source's rows with label, scores and cut.
 
 ## What happens when it is cut off, or when two meet
-The answers are kept in parts: a retry, or a later run of the same source and sink, goes on after the last whole part
-and with the release that it began with. Two runs of one source and sink at once: the second is refused and tried again.
-A sink on a disk appears whole or not at all.
+The answers are kept in parts: a retry, or a later run of the same source, goes on after the last whole part and with
+the release that it began with, also into another sink. Two runs of one source at once: the second is refused and tried
+again. Whether the sink can be written is looked at first. A sink on a disk appears whole or not at all.
 """
 
 from __future__ import annotations

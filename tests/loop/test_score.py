@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from tests.support import small_project
 
+from evertune import files
 from evertune.ledger import engine as engines
 from evertune.ledger import runs, triggers
 from evertune.loop import score as scoring
+from evertune.loop import score_places
 from evertune.project import Project
 from evertune.records import Cause, EvertuneError, UnfitError
 from evertune.releases.promote import promote
@@ -106,6 +109,74 @@ def _promote_again(where: Settings) -> None:
     run_key = runs.history(ledger, PROJECT.slug)[0].key
     promote(ledger, None, PROJECT.slug, 3, "3" * 64, run_key, expected=2, by="ann")
     ledger.dispose()
+
+
+@pytest.mark.parametrize("kinds", [["a", "b"] * 4, ["a"] * 8])
+def test_rows_meet_their_answers_however_the_file_is_cut(
+    served: Served, where: Settings, tmp_path: Path, kinds: list[str]
+) -> None:
+    """A column with a dictionary lets a batch of all columns end with its row group; one of texts alone goes on."""
+    source, sink = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    columns = {"body": TEXTS, "kind": pa.array(kinds).dictionary_encode(), "id": range(len(TEXTS))}
+    pq.write_table(pa.table(columns), source, row_group_size=5)
+    scoring.score(PROJECT, str(source), str(sink), where)
+    rows = pq.read_table(sink).to_pylist()
+    assert [(row["id"], row["body"], row["kind"]) for row in rows] == list(zip(range(8), TEXTS, kinds, strict=True))
+    assert [row["label"] for row in rows] == ["short", "short", None, "long", None, "short", "long", "short"]
+
+
+def test_parts_are_removed_while_nobody_else_may_write_any(
+    served: Served, where: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clear, free = scoring._clear, []
+
+    def cleared(workspace: Path) -> None:
+        with suppress(files.BusyError), files.lock(workspace / "lock"):
+            free.append(workspace)
+        clear(workspace)
+
+    monkeypatch.setattr(scoring, "_clear", cleared)
+    scoring.score(PROJECT, str(_file(tmp_path, TEXTS)), str(tmp_path / "out.parquet"), where)
+    assert free == []
+    assert not list((where.home / "scoring").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("name", ["in.parquet", "linked.parquet", "folder", "file/out.parquet", "locked/out.parquet"])
+def test_a_sink_that_cannot_be_written_is_found_before_anything_is_scored(
+    served: Served, where: Settings, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = _file(tmp_path, TEXTS)
+    (tmp_path / "linked.parquet").symlink_to(source)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    before, opened = source.read_bytes(), Path.open
+
+    def refuse(self: Path, *arguments: Any, **options: Any) -> Any:  # whoever runs the tests may write everywhere
+        if self.parent.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return opened(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UnfitError, match=r"cannot be written|is the source itself"):
+        scoring.score(PROJECT, str(source), str(tmp_path / name), where)
+    assert (served.asked, source.read_bytes()) == ([], before)
+
+
+def test_a_sink_that_fails_at_the_end_costs_no_answer(
+    served: Served, where: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    source = str(_file(tmp_path, TEXTS))
+    with monkeypatch.context() as patch:
+        patch.setattr(score_places, "_copy", full)
+        with pytest.raises(EvertuneError, match="The disk is full"):
+            scoring.score(PROJECT, source, str(tmp_path / "out.parquet"), where)
+    asked = list(served.asked)
+    done = scoring.score(PROJECT, source, str(tmp_path / "another.parquet"), where)
+    assert (done.kept, served.asked) == (8, asked)
+    assert pq.read_table(tmp_path / "another.parquet").num_rows == 8
 
 
 def test_parts_of_another_content_are_never_taken(served: Served, where: Settings, tmp_path: Path) -> None:

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from evertune import files
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger import releases
+from evertune.loop import score_places as places
 from evertune.loop.followed import served_here
 from evertune.project import Project
-from evertune.records import EvertuneError, Record, Release, UnfitError, UnreachableError
+from evertune.records import EvertuneError, Record, Release, UnfitError
 from evertune.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from pyarrow import fs
 
     from evertune.serving.engine.served import Served
 
@@ -54,13 +54,6 @@ class _Plan(NamedTuple):
     generation: int
 
 
-class _Place(NamedTuple):
-    """A file of any store that pyarrow reaches: a path, ``s3://…``, ``gs://…``."""
-
-    system: fs.FileSystem
-    path: str
-
-
 def score(
     project: Project,
     source: str,
@@ -73,20 +66,22 @@ def score(
     """Answer every row of the Parquet file ``source`` and write ``sink``: the rows with label, scores and cut.
 
     ``column`` is the column with the texts, by default that of the project's data. ``report(done, rows)`` hears how far
-    it is. Raises :class:`UnfitError` where the file is no Parquet or has no such column, :class:`EvertuneError` where
-    the project has no release.
+    it is. Raises :class:`UnfitError` where the file is no Parquet or has no such column, or where ``sink`` cannot be
+    written, before anything is scored; :class:`EvertuneError` where the project has no release.
     """
     started = time.monotonic()
     column = column or str(project.data.columns.text)
-    workspace = settings.home / "scoring" / files.hash_of([project.slug, source, sink])[:24]
-    with files.lock(workspace / "lock"), _opened(source) as reader:
+    to = places.sink(sink, source)
+    # Not by the sink: whoever finds only at the end that it was the wrong one names another and scores nothing again.
+    workspace = settings.home / "scoring" / files.hash_of([project.slug, source, column])[:24]
+    with files.lock(workspace / "lock"), places.opened(source) as reader:
         rows = reader.metadata.num_rows
         _check(reader, source, column)
         wanted = _Plan(source, _fingerprint(reader, source), column, generation=0)
         release = _release(workspace, project.slug, settings, wanted)
         done = _scored_parts(reader, column, workspace, served_here(settings, release), report or _silent)
-        _join(workspace, reader, release, _place(sink))
-    _clear(workspace)
+        _join(workspace, reader, release, to)
+        _clear(workspace)
     return Scored(
         project=project.slug, release=release, rows=rows, kept=done, sink=sink, seconds=time.monotonic() - started
     )
@@ -94,34 +89,6 @@ def score(
 
 def _silent(_done: int, _rows: int) -> None:
     pass
-
-
-def _place(address: str) -> _Place:
-    from pyarrow import fs
-
-    if "://" not in address:
-        return _Place(fs.LocalFileSystem(), str(Path(address).absolute()))
-    try:
-        return _Place(*fs.FileSystem.from_uri(address))
-    except (ValueError, OSError) as fault:
-        raise UnfitError(
-            f"{address} is no place that can be reached: {fault}. Give a path, s3://… or gs://…."
-        ) from fault
-
-
-def _opened(source: str) -> pq.ParquetFile:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    place = _place(source)
-    try:
-        return pq.ParquetFile(place.system.open_input_file(place.path))
-    except FileNotFoundError as fault:
-        raise UnfitError(f"There is no file {source}. Give a Parquet file with a column of texts.") from fault
-    except pa.ArrowInvalid as fault:
-        raise UnfitError(f"{source} is no whole Parquet file ({fault}).") from fault
-    except OSError as fault:
-        raise UnreachableError(f"{source} cannot be read: {fault}. See that the store answers.") from fault
 
 
 def _check(reader: pq.ParquetFile, source: str, column: str) -> None:
@@ -139,7 +106,7 @@ def _check(reader: pq.ParquetFile, source: str, column: str) -> None:
 
 def _fingerprint(reader: pq.ParquetFile, source: str) -> str:
     """Tells one content of the file from another without reading all of it: footer, size and time of change."""
-    place = _place(source)
+    place = places.of(source)
     info = place.system.get_file_info(place.path)
     footer: dict[str, Any] = reader.metadata.to_dict()
     return files.hash_of([repr(footer), info.size, info.mtime_ns])
@@ -211,38 +178,54 @@ def _write_part(path: Path, texts: Sequence[str | None], served: Served) -> None
         files.write_bytes(path, sink.getvalue().to_pybytes())
 
 
-def _join(workspace: Path, reader: pq.ParquetFile, release: Release, sink: _Place) -> None:
-    """Put rows and parts together; a sink of this machine appears whole or not at all."""
+def _join(workspace: Path, reader: pq.ParquetFile, release: Release, sink: places.Place) -> None:
+    """Put rows and answers together; a sink of this machine appears whole or not at all."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     aside = workspace / "joined.tmp"
+    answers = _Answers(workspace)
     writer: pq.ParquetWriter | None = None
-    for number, batch in enumerate(reader.iter_batches(PART_ROWS)):
-        part = pq.read_table(_part(workspace, number))
-        table = pa.Table.from_batches([batch])
-        for name in part.column_names:
-            table = table.append_column(name, part[name])
-        table = table.append_column("generation", pa.array([release.generation] * len(table), pa.int64()))
-        writer = writer or pq.ParquetWriter(aside, table.schema, compression="zstd")
-        writer.write_table(table)
-    if writer is None:
-        raise UnfitError("The file has no rows: there is nothing to score.")
-    writer.close()
-    _deliver(aside, sink)
-
-
-def _deliver(aside: Path, sink: _Place) -> None:
-    from pyarrow import fs
-
-    files.fsync(aside)
-    local = isinstance(sink.system, fs.LocalFileSystem)
-    target = f"{sink.path}.part" if local else sink.path  # an object store shows an upload only when it is whole
-    if local:
-        Path(sink.path).parent.mkdir(parents=True, exist_ok=True)
-    fs.copy_files(str(aside), target, source_filesystem=fs.LocalFileSystem(), destination_filesystem=sink.system)
-    if local:
-        files.fsync(Path(target))
-        Path(target).replace(sink.path)
-        files.fsync(Path(sink.path).parent)
+    with files.full_disk_in_words(aside, "the scoring"):
+        for batch in reader.iter_batches(PART_ROWS):
+            table = pa.Table.from_batches([batch])
+            found = answers.take(len(table))
+            for name in found.column_names:
+                table = table.append_column(name, found[name])
+            table = table.append_column("generation", pa.array([release.generation] * len(table), pa.int64()))
+            writer = writer or pq.ParquetWriter(aside, table.schema, compression="zstd")
+            writer.write_table(table)
+        if writer is None:
+            raise UnfitError("The file has no rows: there is nothing to score.")
+        writer.close()
+        files.fsync(aside)
+    places.deliver(aside, sink)
     aside.unlink()
+
+
+class _Answers:
+    """The answers of all parts, one after another.
+
+    Where a batch of rows ends depends on which columns are read: one with a dictionary ends with its row group. So rows
+    meet their answers by their number, never batch by batch.
+    """
+
+    def __init__(self, workspace: Path) -> None:
+        self._workspace = workspace
+        self._number = 0
+        self._left: pa.Table | None = None
+
+    def take(self, rows: int) -> pa.Table:
+        """The answers of the next ``rows`` rows."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        taken: list[pa.Table] = []
+        while rows:
+            if not self._left:
+                self._left = pq.read_table(_part(self._workspace, self._number))
+                self._number += 1
+            taken.append(self._left.slice(0, rows))
+            self._left = self._left.slice(rows)
+            rows -= len(taken[-1])
+        return pa.concat_tables(taken)

@@ -1,0 +1,123 @@
+"""Where batch scoring reads and writes: files of this machine or of a store, looked at before anything is scored."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from evertune import files
+from evertune.records import EvertuneError, UnfitError, UnreachableError
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+    from pyarrow import fs
+
+
+class Place(NamedTuple):
+    """A file of any store that pyarrow reaches: a path, ``s3://…``, ``gs://…``."""
+
+    address: str
+    """As it was given."""
+    system: fs.FileSystem
+    path: str
+
+    @property
+    def local(self) -> Path | None:
+        """The path, where it is one of this machine."""
+        from pyarrow import fs
+
+        return Path(self.path) if isinstance(self.system, fs.LocalFileSystem) else None
+
+    @property
+    def aside(self) -> Path | None:
+        """Where a sink of this machine is written until it is whole."""
+        return self.local and self.local.with_name(f"{self.local.name}.part")
+
+
+def of(address: str) -> Place:
+    """The place of this address. Raises :class:`UnfitError` where it is none that can be reached."""
+    from pyarrow import fs
+
+    if "://" not in address:
+        return Place(address, fs.LocalFileSystem(), str(Path(address).absolute()))
+    try:
+        return Place(address, *fs.FileSystem.from_uri(address))
+    except (ValueError, OSError) as fault:
+        raise UnfitError(
+            f"{address} is no place that can be reached: {fault}. Give a path, s3://… or gs://…."
+        ) from fault
+
+
+def opened(source: str) -> pq.ParquetFile:
+    """The Parquet file at ``source``. Raises :class:`UnfitError` where it is none, or not there."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    place = of(source)
+    try:
+        return pq.ParquetFile(place.system.open_input_file(place.path))
+    except FileNotFoundError as fault:
+        raise UnfitError(f"There is no file {source}. Give a Parquet file with a column of texts.") from fault
+    except pa.ArrowInvalid as fault:
+        raise UnfitError(f"{source} is no whole Parquet file ({fault}).") from fault
+    except OSError as fault:
+        raise UnreachableError(f"{source} cannot be read: {fault}. See that the store answers.") from fault
+
+
+def sink(address: str, source: str) -> Place:
+    """The place to write to, found fit: a file can be made there, and it is not the ``source``.
+
+    Raises :class:`UnfitError`; looked at first, because to find it after hours of scoring is too late.
+    """
+    place = of(address)
+    with _in_words(place, UnfitError):
+        if _same(place, of(source)):
+            raise UnfitError(f"{address} is the source itself, which would be lost. Name another file to write.")
+        if place.local is None or place.aside is None:
+            place.system.get_file_info(place.path)  # whether the store answers at all; only writing tells more
+            return place
+        if place.local.is_dir():
+            raise IsADirectoryError("it is a folder; name a file in it")
+        place.local.parent.mkdir(parents=True, exist_ok=True)
+        place.aside.open("wb").close()
+        place.aside.unlink()
+    return place
+
+
+def _same(one: Place, other: Place) -> bool:
+    if one.local is None or other.local is None:
+        return (one.system, one.path) == (other.system, other.path)
+    return one.local.exists() and other.local.exists() and one.local.samefile(other.local)
+
+
+def deliver(whole: Path, to: Place) -> None:
+    """Copy the file to the sink. An object store shows an upload only when it is whole; on a disk a rename does so."""
+    with _in_words(to, EvertuneError):
+        if to.local is None or to.aside is None:
+            _copy(whole, to.system, to.path)
+            return
+        to.local.parent.mkdir(parents=True, exist_ok=True)
+        with files.full_disk_in_words(to.aside, "the scored file"):
+            _copy(whole, to.system, str(to.aside))
+            files.fsync(to.aside)
+        to.aside.replace(to.local)
+        files.fsync(to.local.parent)
+
+
+def _copy(whole: Path, system: fs.FileSystem, path: str) -> None:
+    from pyarrow import fs
+
+    fs.copy_files(str(whole), path, source_filesystem=fs.LocalFileSystem(), destination_filesystem=system)
+
+
+@contextlib.contextmanager
+def _in_words(place: Place, kind: type[EvertuneError]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as fault:
+        raise kind(
+            f"{place.address} cannot be written: {fault.strerror or fault}. Name another place, or see that this one "
+            "takes files; what is scored is kept."
+        ) from fault

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.models import tiny
@@ -20,6 +21,7 @@ from tests.support import ROOT
 from evertune import files
 from evertune.records import EvertuneError, JsonObject, Release, UnreachableError
 from evertune.serving import follower as follower_module
+from evertune.serving import shelf as shelf_module
 from evertune.serving.engine import build
 from evertune.serving.engine import served as served_module
 from evertune.serving.engine.report import EngineReport
@@ -38,6 +40,7 @@ class Ledger:
         self.bundle, self.checks = bundle, checks
         self.releases: dict[str, Release] = {}
         self.away = False
+        self.why_away: Exception = UnreachableError("the ledger is away")
         self.mlflow_away = False
         self.deaf = False
         self.fetches: list[int] = []
@@ -49,7 +52,7 @@ class Ledger:
 
     def current(self) -> dict[str, Release]:
         if self.away:
-            raise UnreachableError("the ledger is away")
+            raise self.why_away
         return dict(self.releases)
 
     def fetch(self, release: Release, to: Path) -> Fetched:
@@ -138,7 +141,7 @@ def test_a_boot_needs_nothing_but_the_disk(ledger: Ledger, home: Path) -> None:
     ledger.away = ledger.mlflow_away = True
     server = Server(ledger, home).boot()
     assert server.answers == 1
-    assert [server.follower.reachable] == [False]
+    assert [server.live.away] == ["the ledger is away"]
     served = server.live.get(SLUG)
     assert served is not None
     assert served.about == {"card": "generation 1"}
@@ -146,9 +149,76 @@ def test_a_boot_needs_nothing_but_the_disk(ledger: Ledger, home: Path) -> None:
     ledger.away = ledger.mlflow_away = False
     before = list(ledger.told)
     server.follower.tick()
-    assert [server.follower.reachable] == [True]
+    assert [server.live.away] == [None]
     assert ledger.told == [*before, (SLUG, 1, "onnx-int8", None)]
     assert ledger.fetches == [1]
+
+
+@pytest.mark.parametrize("why", [EvertuneError("its tables are of another revision"), RuntimeError("unforeseen")])
+def test_a_ledger_that_cannot_be_read_is_as_good_as_away(ledger: Ledger, home: Path, why: Exception) -> None:
+    ledger.promote(1)
+    Server(ledger, home).boot()
+    ledger.away, ledger.why_away = True, why
+    server = Server(ledger, home).boot()
+    assert (server.answers, server.live.away) == (1, str(why))
+    server.follower.tick()
+    ledger.away = False
+    ledger.promote(2)
+    server.follower.tick()
+    assert (server.answers, server.live.away) == (2, None)
+
+
+def test_a_folder_that_cannot_be_booted_from_harms_no_other(
+    ledger: Ledger, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for slug in ("a-bad-one", SLUG):
+        ledger.promote(1, slug)
+    Server(ledger, home).boot()
+    ledger.away = True
+    locked = Shelf.locked
+
+    def stumbles(self: Shelf, *rest: Any) -> Any:
+        if self.folder.name == "a-bad-one":
+            raise RuntimeError("unforeseen")
+        return locked(self, *rest)
+
+    monkeypatch.setattr(Shelf, "locked", stumbles)
+    assert Server(ledger, home).boot().answers == 1
+
+
+def test_a_release_on_disk_that_stumbles_in_any_way_leaves_the_one_before(
+    ledger: Ledger, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for generation in (1, 2):
+        ledger.promote(generation)
+        Server(ledger, home).boot()
+    ledger.away = True
+    load = served_module.load
+
+    def stumbles(bundle: Path, *rest: Any) -> Served:
+        if bundle.parent == place(home, 2):
+            raise RuntimeError("unforeseen")
+        return load(bundle, *rest)
+
+    monkeypatch.setattr(follower_module, "load", stumbles)
+    assert Server(ledger, home).boot().answers == 1
+
+
+def test_one_project_that_cannot_be_told_of_holds_up_no_other(
+    ledger: Ledger, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = ledger.report
+
+    def odd(slug: str, *told: object) -> None:
+        if slug == "a-bad-one":
+            raise RuntimeError("unforeseen")
+        report(slug, *told)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ledger, "report", odd)
+    for slug in ("a-bad-one", SLUG):
+        ledger.promote(1, slug)
+    assert Server(ledger, home).boot().answers == 1
+    assert ledger.told == [(SLUG, 1, "onnx-int8", None)]
 
 
 def test_a_boot_answers_with_the_old_release_and_then_with_the_newest(
@@ -481,3 +551,74 @@ def test_the_thread_follows_and_outlives_what_it_meets(ledger: Ledger, home: Pat
     finally:
         server.follower.stop()
     assert server.answers == 1
+
+
+def _eventually(happens: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if happens():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it did not happen")
+
+
+def test_a_boot_that_fails_is_tried_again(ledger: Ledger, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger.promote(1)
+    Server(ledger, home).boot()
+    ledger.away = True
+    slugs, faults = shelf_module.slugs, iter([OSError("the disk stumbles")])
+
+    def flaky(folder: Path) -> list[str]:
+        for fault in faults:
+            raise fault
+        return slugs(folder)
+
+    monkeypatch.setattr(shelf_module, "slugs", flaky)
+    server = Server(ledger, home)
+    server.follower = Follower(server.live, ledger, home, poll_s=0.02)
+    server.follower.start()
+    try:
+        _eventually(lambda: server.answers == 1)
+    finally:
+        server.follower.stop()
+
+
+def _ends(follower: Follower, wait_s: float) -> bool:
+    """Whether a server that ends does not hang at this."""
+    ending = threading.Thread(target=follower.stop, args=[wait_s], daemon=True)
+    ending.start()
+    ending.join(20)
+    return not ending.is_alive()
+
+
+def test_an_end_does_not_wait_for_a_lock_that_another_process_holds(ledger: Ledger, home: Path) -> None:
+    ledger.promote(1)
+    server = Server(ledger, home)
+    with Shelf(home, SLUG).locked():
+        server.follower.start()
+        _eventually(lambda: server.live.away is None and (home / "serving" / SLUG / ".lock").exists())
+        assert _ends(server.follower, 60)
+        thread = server.follower._thread
+        assert thread is not None
+        assert not thread.is_alive()
+    assert (server.live.refused, ledger.fetches) == ({}, [])
+
+
+def test_an_end_does_not_wait_for_a_download_that_hangs(
+    ledger: Ledger, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, released = threading.Event(), threading.Event()
+
+    def hangs(*_: object) -> Fetched:
+        begun.set()
+        released.wait(60)
+        raise UnreachableError("at last")
+
+    monkeypatch.setattr(ledger, "fetch", hangs)
+    ledger.promote(1)
+    server = Server(ledger, home)
+    server.follower.start()
+    assert begun.wait(20)
+    try:
+        assert _ends(server.follower, 0.1)
+    finally:
+        released.set()

@@ -19,6 +19,7 @@ from evertune.serving.engine import build
 from evertune.serving.engine.report import EngineReport
 from evertune.serving.engine.served import Served
 from evertune.serving.engine.served import load as load_served
+from evertune.serving.engine.warm import warm
 from evertune.serving.follower import Fetched
 from evertune.serving.shelf import ENGINE, Shelf
 from evertune.settings import Settings
@@ -104,11 +105,16 @@ class LedgerReleases:
 
 
 def served_here(settings: Settings, release: Release) -> Served:
-    """The release in this process, by the same files and the same engine as a server of this home has."""
+    """The release in this process, by the same files and the same engine as a server of this home has.
+
+    Raises :class:`CorruptError` where it does not verify or does not warm, as a server would refuse it.
+    """
     shelf = Shelf(settings.home, release.project)
     with shelf.locked():
         place = shelf.place(release.generation)
         place.mkdir(parents=True, exist_ok=True)
         fetched = LedgerReleases(settings, Ledger(settings), "").fetch(release, place)
         build.build(fetched.bundle, release.digest, fetched.checks, fetched.allowed_loss, place / ENGINE)
-        return load_served(fetched.bundle, release.digest, place / ENGINE, release, fetched.about)
+        served = load_served(fetched.bundle, release.digest, place / ENGINE, release, fetched.about)
+        warm(served, fetched.checks)
+        return served

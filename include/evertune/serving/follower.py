@@ -13,23 +13,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import numpy as np
-
 from evertune import files
 from evertune.records import EvertuneError, JsonObject, Release, UnreachableError
 from evertune.serving import shelf
 from evertune.serving.engine import build
 from evertune.serving.engine.report import EngineReport
-from evertune.serving.engine.sentences import SENTENCES
 from evertune.serving.engine.served import Served, load
+from evertune.serving.engine.warm import warm
 from evertune.serving.live import Live
+from evertune.serving.reports import Reports
 from evertune.serving.shelf import Kept, Shelf
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 600.0
 """A release that was refused because something was away or full is tried again after this time."""
-WARM_ROWS = 32
+STOP_S = 5.0
+"""How long an end waits for the thread: a download cannot be interrupted, and what a kill leaves is never used."""
 
 
 class Fetched(NamedTuple):
@@ -61,14 +61,6 @@ class Releases(Protocol):
         ...
 
 
-class _Told(NamedTuple):
-    """What is still to be reported."""
-
-    generation: int
-    engine: EngineReport | None
-    refusal: str | None
-
-
 class _Refused(NamedTuple):
     generation: int
     again: float
@@ -92,11 +84,9 @@ class Follower:
         self._poll_s = poll_s
         self._clock = clock
         self._refused: dict[str, _Refused] = {}
-        self._untold: dict[str, _Told] = {}
+        self._reports = Reports(releases.report)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self.reachable = True
-        """Whether the ledger answered at the last poll."""
 
     def boot(self) -> None:
         """Let each project's last good release answer, from the local disk, and then what the ledger says.
@@ -115,11 +105,13 @@ class Follower:
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stop polling; a conversion that runs is ended."""
+    def stop(self, wait_s: float = STOP_S) -> None:
+        """Stop polling; a conversion that runs is ended. A thread that still hangs then ends with the process."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(wait_s)
+            if self._thread.is_alive():
+                log.warning("following the releases did not end within %g s; it is not waited for", wait_s)
 
     def tick(self) -> None:
         """One poll."""
@@ -132,21 +124,21 @@ class Follower:
         while True:
             try:
                 step()
+                step = self.tick
             except Exception:  # the server goes on answering with what it has
                 log.exception("following the releases failed; the next poll tries again")
-            step = self.tick
             if self._stop.wait(self._poll_s):
                 return
 
     def _newest(self) -> dict[str, Release] | None:
         try:
             newest = self._releases.current()
-        except UnreachableError as fault:
-            if self.reachable:
-                log.warning("the ledger is away; what answers goes on answering: %s", fault)
-            self.reachable = False
+        except Exception as fault:  # noqa: BLE001 - away, of another version, at fault: the disk has what answered before
+            if self._live.away is None:
+                log.warning("the ledger cannot be read; what answers goes on answering: %s", fault)
+            self._live.away = str(fault) or type(fault).__name__
             return None
-        self.reachable = True
+        self._live.away = None
         return newest
 
     def _follow(self, newest: dict[str, Release]) -> None:
@@ -155,7 +147,7 @@ class Follower:
                 return
             if self._wanted(release):
                 self._install(release)
-            self._tell(slug)
+            self._reports.send(slug)
 
     def _wanted(self, release: Release) -> bool:
         served, refused = self._live.get(release.project), self._refused.get(release.project)
@@ -167,18 +159,28 @@ class Follower:
 
     def _boot(self, slug: str, newest: Release | None) -> None:
         shelf_ = Shelf(self._home, slug)
-        with shelf_.locked():
-            for kept in shelf_.candidates():
-                if newest is not None and not _may_answer(kept.release, newest):
-                    continue
-                try:
-                    served = self._load(shelf_, kept)
-                except (EvertuneError, OSError) as fault:
-                    log.warning("generation %s of %s on disk is not used: %s", kept.release.generation, slug, fault)
-                    continue
-                self._live.switch(served)
-                self._untold[slug] = _Told(kept.release.generation, served.engine, None)
-                return
+        try:
+            with shelf_.locked(self._stop):
+                for kept in shelf_.candidates():
+                    if (newest is None or _may_answer(kept.release, newest)) and self._boot_from(shelf_, kept):
+                        return
+        except build.StoppedError:
+            return
+        except Exception:  # whatever is the matter with this folder, the other projects have theirs
+            log.exception("nothing on disk is used of %s", slug)
+
+    def _boot_from(self, shelf_: Shelf, kept: Kept) -> bool:
+        release = kept.release
+        try:
+            served = self._load(shelf_, kept)
+        except build.StoppedError:
+            raise
+        except Exception as fault:  # noqa: BLE001 - whatever a damaged release does, another one may be whole
+            log.warning("generation %s of %s on disk is not used: %s", release.generation, release.project, fault)
+            return False
+        self._live.switch(served)
+        self._reports.answers(release.project, release.generation, served.engine)
+        return True
 
     def _load(self, shelf_: Shelf, kept: Kept) -> Served:
         """The release from its folder, every byte verified; an engine that is damaged is built anew from the bundle."""
@@ -200,7 +202,7 @@ class Follower:
     def _install(self, release: Release) -> None:
         shelf_ = Shelf(self._home, release.project)
         try:
-            with shelf_.locked():
+            with shelf_.locked(self._stop):
                 served = self._prepare(shelf_, release)
                 self._live.switch(served)
                 shelf_.clear(release.generation)
@@ -210,7 +212,7 @@ class Follower:
             self._refuse(release, fault)
             return
         self._refused.pop(release.project, None)
-        self._untold[release.project] = _Told(release.generation, served.engine, None)
+        self._reports.answers(release.project, release.generation, served.engine)
         log.info("generation %s of %s answers (%s)", release.generation, release.project, served.engine.kind)
 
     def _prepare(self, shelf_: Shelf, release: Release) -> Served:
@@ -237,46 +239,11 @@ class Follower:
         passing = isinstance(fault, (UnreachableError, OSError)) or isinstance(fault.__cause__, OSError)
         again = self._clock() + RETRY_S if passing else float("inf")
         self._refused[release.project] = _Refused(release.generation, again)
-        self._untold[release.project] = _Told(release.generation, None, reason)
+        self._reports.refused(release.project, release.generation, reason)
         self._live.refuse(release.project, release.generation, reason)
         log.error("generation %s of %s is refused: %s", release.generation, release.project, reason)
-
-    def _tell(self, slug: str) -> None:
-        told = self._untold.get(slug)
-        if told is None:
-            return
-        try:
-            self._releases.report(slug, *told)
-        except EvertuneError as fault:  # told at a later poll
-            log.warning("the ledger could not be told what answers for %s: %s", slug, fault)
-            return
-        del self._untold[slug]
 
 
 def _may_answer(kept: Release, newest: Release) -> bool:
     """Whether what is on disk is a release of this ledger: an older generation, or the very newest."""
     return kept.generation < newest.generation or (kept.generation, kept.digest) == (newest.generation, newest.digest)
-
-
-def warm(served: Served, checks: Path | None) -> None:
-    """Answer recorded inputs (check rows where there are any), alone and in a batch, before anybody is answered.
-
-    Raises :class:`CorruptError` where an answer is none.
-    """
-    texts = _recorded(checks)
-    found = [*served.answer(texts), *served.answer(texts[:1])]
-    scores = np.array([one.scores for one in found])
-    if scores.shape != (len(found), len(served.labels)) or not np.isfinite(scores).all():
-        raise files.CorruptError("Its answers to recorded texts are not finite numbers, one a label. It is not used.")
-    if np.abs(scores.sum(1) - 1).max() > 1e-3 or scores.min() < 0:
-        raise files.CorruptError("Its answers to recorded texts are no probabilities. It is not used.")
-    if not all(np.isfinite(one.embedding).all() and one.embedding.size for one in found):
-        raise files.CorruptError("Its embeddings of recorded texts are not finite. It is not used.")
-
-
-def _recorded(checks: Path | None) -> list[str]:
-    if checks is None:
-        return list(SENTENCES)
-    import pyarrow.parquet as pq
-
-    return pq.read_table(checks, columns=["text"])["text"].slice(0, WARM_ROWS).to_pylist() or list(SENTENCES)

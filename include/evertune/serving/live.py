@@ -29,6 +29,8 @@ class Live:
         self._lock = threading.Lock()
         self._served: dict[str, Served] = {}
         self._refused: dict[str, Refusal] = {}
+        self.away: str | None = None
+        """Why the ledger cannot be read, so that no newer release would be seen; ``None`` while it can."""
 
     def get(self, slug: str) -> Served | None:
         """The release that answers now."""

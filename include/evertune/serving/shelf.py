@@ -13,17 +13,21 @@ What a kill leaves behind is a folder without ``answered.json``, which no boot e
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from evertune import files
 from evertune.records import JsonObject, Record, Release
+from evertune.serving.engine.build import StoppedError
 
 CURRENT, ANSWERED = "current.json", "answered.json"
 BUNDLE, ENGINE, CHECKS = "bundle", "engine", "checks.parquet"
+_LOOK_S = 0.1
+"""Seconds between two tries to get a lock that somebody holds."""
 
 
 class Kept(Record):
@@ -50,9 +54,21 @@ class Shelf:
         return self.folder / str(generation)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Nobody else puts anything in or takes anything out meanwhile."""
-        with files.lock(self.folder / ".lock", wait=True):
+    def locked(self, stop: threading.Event | None = None) -> Iterator[None]:
+        """Nobody else puts anything in or takes anything out meanwhile.
+
+        Whoever has it may be fetching and converting for minutes. Raises :class:`StoppedError` where ``stop`` is set
+        before it is free.
+        """
+        stop = stop or threading.Event()
+        with ExitStack() as held:
+            while True:
+                try:
+                    held.enter_context(files.lock(self.folder / ".lock"))
+                    break
+                except files.BusyError as fault:
+                    if stop.wait(_LOOK_S):
+                        raise StoppedError(f"{fault} This server ends, and does not wait for it.") from fault
             yield
 
     def keep(self, kept: Kept) -> None:

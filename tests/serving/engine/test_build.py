@@ -19,7 +19,8 @@ from evertune import files
 from evertune.models import classifier
 from evertune.records import EvertuneError
 from evertune.serving.engine import build
-from evertune.serving.engine.served import MODEL, load, read_report
+from evertune.serving.engine.report import EngineReport
+from evertune.serving.engine.served import MODEL, REPORT, load, read_report
 
 TEXTS = [words for words, _ in tiny.sentences(40, seed=5)] + ["", "good", " ".join(tiny.WORDS * 5), "[SEP] <mask>"]
 
@@ -62,6 +63,18 @@ def test_answers_are_those_of_the_model_as_trained(shared_bundle: Path, shared_e
     wanted = reference.embeddings(TEXTS)
     assert np.abs(embeddings - wanted).mean() < 0.05 * np.abs(wanted).mean() + 0.02
     assert [one.cut for one in answers] == [False] * 42 + [True, False]
+
+
+def test_an_engine_of_kind_torch_answers_with_the_bundle_itself(shared_bundle: Path, tmp_path: Path) -> None:
+    with files.new_folder(tmp_path / "engine") as aside:
+        files.write_json(aside / REPORT, EngineReport(kind="torch", reason="not ONNX", allowed_loss=1.0).model_dump())
+    digest = files.digest(shared_bundle)
+    served = load(shared_bundle, digest, tmp_path / "engine", made.release(digest=digest), {})
+    answers, reference = served.answer(TEXTS), classifier.load(shared_bundle)
+    np.testing.assert_allclose([one.scores for one in answers], reference.probabilities(TEXTS), atol=1e-5)
+    np.testing.assert_allclose([one.embedding for one in answers], reference.embeddings(TEXTS), atol=0.01)
+    with pytest.raises(files.CorruptError):
+        load(shared_bundle, "0" * 64, tmp_path / "engine", made.release(), {})
 
 
 def test_an_engine_that_is_there_is_used_again(

@@ -52,6 +52,13 @@ def test_answers_releases_quality_and_the_log_are_told(client: TestClient) -> No
     assert {labels["quantile"] for labels, _ in found["evertune_predict_quantile_seconds"]} == {"0.5", "0.9", "0.99"}
 
 
+def test_a_ledger_that_cannot_be_read_is_told(start: Start) -> None:
+    client, service = start()
+    assert _read(client)["evertune_ledger_readable"] == [({}, 1)]
+    service.live.away = "its tables are of another revision"
+    assert _read(client)["evertune_ledger_readable"] == [({}, 0)]
+
+
 def test_requests_are_counted_by_route_and_never_by_path(client: TestClient) -> None:
     _used(client)
     counted: Counter[tuple[str, str]] = Counter()

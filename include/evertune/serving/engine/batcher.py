@@ -14,8 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from evertune.serving.engine.answers import DeadlineError, EngineError, OverloadedError, Prediction
 from evertune.serving.engine.lanes import Lane, Lanes, take
 from evertune.serving.engine.served import Served
@@ -183,11 +181,11 @@ class Batcher:
         served = batch[0].request.served
         started = time.perf_counter()
         logits, embeddings = served.model.run([row.ids for row in batch])
-        if logits.shape != (len(batch), len(served.labels)) or not np.isfinite(logits).all():
-            raise EngineError("The model's answers are not finite numbers, one a label.")
+        scores = served.probabilities(logits)
+        if len(scores) != len(batch):
+            raise EngineError(f"The model gave {len(scores)} answers to {len(batch)} texts.")
         tokens = sum(len(row.ids) for row in batch)
         self._measure(len(batch), tokens, time.perf_counter() - started)
-        scores = served.probabilities(logits)
         last = [
             row.request for place, row in enumerate(batch) if row.request.take(row, scores[place], embeddings[place])
         ]

@@ -14,7 +14,7 @@ from evertune import files, text
 from evertune.models import bundle, forward
 from evertune.models.classifier import softmax
 from evertune.records import EvertuneError, JsonObject, Release
-from evertune.serving.engine.answers import Attribution, Prediction
+from evertune.serving.engine.answers import Attribution, EngineError, Prediction
 from evertune.serving.engine.report import EngineReport
 
 if TYPE_CHECKING:
@@ -68,7 +68,12 @@ class Served:
         return [Encoded(*parts) for parts in zip(cleaned, ids, cut, strict=True)]
 
     def probabilities(self, logits: Floats) -> Floats:
-        """Calibrated probabilities ``[rows, classes]``."""
+        """Calibrated probabilities ``[rows, classes]``.
+
+        Raises :class:`EngineError` where the model's answers are none: the largest of NaNs would pass for a label.
+        """
+        if logits.shape[1:] != (len(self.labels),) or not np.isfinite(logits).all():
+            raise EngineError("The model's answers are not finite numbers, one a label.")
         return softmax(logits, self.temperature)
 
     def prediction(
@@ -86,7 +91,10 @@ class Served:
         )
 
     def answer(self, texts: Sequence[str], tokens_per_batch: int = 256) -> list[Prediction]:
-        """Answers without a queue, in this thread: for warming up and for scoring whole files."""
+        """Answers without a queue, in this thread: for warming up and for scoring whole files.
+
+        Raises :class:`EngineError` where the model's answers are none.
+        """
         rows = self.encode(texts)
         logits, embeddings = in_batches(self.model, [row.ids for row in rows], tokens_per_batch)
         scores = self.probabilities(logits) if rows else logits

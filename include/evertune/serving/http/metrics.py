@@ -138,6 +138,10 @@ class State(Collector):
             "evertune_release_refused_generation", "A newer generation that is not fit to answer", ["project"],
             [([slug], refusal.generation) for slug, refusal in sorted(self._service.live.refused.items())],
         )  # fmt: skip
+        yield _gauge(
+            "evertune_ledger_readable", "0 while newer releases cannot be seen", [],
+            [([], self._service.live.away is None)],
+        )  # fmt: skip
 
     def _quality(self) -> Iterator[Metric]:
         now = datetime.now(UTC)

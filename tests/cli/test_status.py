@@ -1,0 +1,52 @@
+"""What `evertune status` tells of the servers: which release they would not take, and what goes on answering."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from tests.support import small_project, write_project
+from typer.testing import CliRunner
+
+from evertune.cli.main import app
+from evertune.loop.followed import Ledger, LedgerReleases
+from evertune.serving.engine.report import EngineReport
+from evertune.settings import Settings
+
+SLUG = "small-reviews"
+ENGINE = EngineReport(kind="onnx-int8", reason="as good as 32 bits", allowed_loss=0.003)
+
+
+@pytest.fixture
+def server(environment: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[LedgerReleases]:
+    """A server that reports to the ledger that `evertune status` reads."""
+    write_project(environment, small_project())
+    monkeypatch.setenv("COLUMNS", "200")
+    ledger = Ledger(environment)
+    yield LedgerReleases(environment, ledger, "node-1")
+    ledger.engine.dispose()
+
+
+def told(*options: str) -> str:
+    result = CliRunner().invoke(app, ["status", SLUG, *options])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_a_refused_release_is_told_with_the_reason_and_what_goes_on(server: LedgerReleases) -> None:
+    server.report(SLUG, 1, ENGINE, None)
+    assert "refuses" not in told()
+    server.report(SLUG, 2, None, "a byte of model.safetensors has changed")
+    wanted = "server node-1 refuses generation 2, generation 1 goes on: a byte of model.safetensors has changed"
+    assert f"{SLUG}: {wanted}" in told()
+    (project,) = json.loads(told("--json"))["projects"]
+    (one,) = project["servers"]
+    assert (one["generation"], one["refused_generation"], one["engine"]["kind"]) == (1, 2, "onnx-int8")
+    server.report(SLUG, 3, ENGINE, None)
+    assert "refuses" not in told()
+
+
+def test_where_nothing_answers_it_says_so(server: LedgerReleases) -> None:
+    server.report(SLUG, 1, None, "MLflow is away")
+    assert "server node-1 refuses generation 1, nothing answers: MLflow is away" in told()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from evertune.records import UnfitError
-from evertune.text import encode, load_tokenizer
+from evertune.text import encode, load_tokenizer, spans
 
 CORPUS = ["the cat sat on the mat", "a dog and [SEP] a bird", "im_start im_end user SEP CLS </s> <s> mask"] * 5
 CHATTY = ["<|im_start|>", "<|im_end|>", "<unk>"]
@@ -145,3 +145,15 @@ def test_padding_and_truncation_of_the_file_do_not_hold(loaded: dict[str, Tokeni
     config = json.loads(loaded["wordpiece"].to_str())
     assert config["padding"] is None
     assert config["truncation"] is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_spans_are_those_of_the_tokens_that_are_kept(loaded: dict[str, Tokenizer], kind: str) -> None:
+    text = "the cat sat on the mat and a dog"
+    for most in (6, 64):
+        (ids,), (cut,) = encode(loaded[kind], [text], most)
+        found = spans(loaded[kind], text, most)
+        assert found[0][0] == 0
+        assert (found[-1][1] < len(text)) is cut
+        frame = len(encode(loaded[kind], ["cat"], 64)[0][0]) - len(spans(loaded[kind], "cat", 64))
+        assert len(found) == len(ids) - frame

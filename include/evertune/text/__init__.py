@@ -8,6 +8,6 @@ from __future__ import annotations
 from evertune.text.normalise import normalise, row_id
 from evertune.text.pseudonyms import pseudonym
 from evertune.text.redact import Redactor, clean
-from evertune.text.tokens import encode, load_tokenizer
+from evertune.text.tokens import encode, load_tokenizer, spans
 
-__all__ = ["Redactor", "clean", "encode", "load_tokenizer", "normalise", "pseudonym", "row_id"]
+__all__ = ["Redactor", "clean", "encode", "load_tokenizer", "normalise", "pseudonym", "row_id", "spans"]

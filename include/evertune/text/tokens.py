@@ -73,9 +73,7 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> tuple
     Raises :class:`UnfitError` where ``max_tokens`` leaves no room for a text.
     """
     frame = _frame(tokenizer)
-    room = max_tokens - len(frame.before) - len(frame.after)
-    if room < 1:
-        raise UnfitError(f"max_tokens is {max_tokens}, but the model's own tokens already take {max_tokens - room}.")
+    room = _room(frame, max_tokens)
     ids: list[list[int]] = []
     cut: list[bool] = []
     for start in range(0, len(texts), _BATCH):
@@ -87,6 +85,22 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> tuple
             ids.append(frame.before + found[:room] + frame.after)
             cut.append(len(found) > room)
     return ids, cut
+
+
+def _room(frame: _Frame, max_tokens: int) -> int:
+    room = max_tokens - len(frame.before) - len(frame.after)
+    if room < 1:
+        raise UnfitError(f"max_tokens is {max_tokens}, but the model's own tokens already take {max_tokens - room}.")
+    return room
+
+
+def spans(tokenizer: Tokenizer, text: str, max_tokens: int) -> list[tuple[int, int]]:
+    """Where in the text each of its tokens begins and ends that :func:`encode` keeps.
+
+    Slower than that; for those who want to know what the model saw of which part of the text.
+    """
+    offsets = tokenizer.encode(text, add_special_tokens=False).offsets
+    return [(start, end) for start, end in offsets[: _room(_frame(tokenizer), max_tokens)]]
 
 
 def _spelt_out(tokenizer: Tokenizer, text: str, control: frozenset[int]) -> list[int]:

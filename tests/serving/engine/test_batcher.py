@@ -18,6 +18,7 @@ from tests.serving.engine.made import sums
 from evertune.serving.engine.answers import DeadlineError, EngineError, OverloadedError, Prediction
 from evertune.serving.engine.batcher import Batcher
 from evertune.serving.engine.served import Served
+from evertune.serving.engine.work import Request, cost
 
 TEXTS = ["good", "a very fine film", "bad", "it was awful and the screen was not great " * 4, ""]
 
@@ -274,6 +275,32 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(tmp_path: Path) -> None
             assert len(await engine.submit(served, ["a film"] * 50, deadline=soon())) == 50, "alone it may be any size"
 
     run(check)
+
+
+@pytest.mark.parametrize("space", [" ", "\n", "\t", "\u3000"])
+@pytest.mark.parametrize("word", ["good", "电影", "q"])
+@pytest.mark.parametrize("explained", [False, True])
+def test_what_is_admitted_is_not_taken_for_less_than_it_is(
+    served: Served, space: str, word: str, explained: bool
+) -> None:
+    """Whatever stands between the words, and however they are written: an explanation costs a row for each of them."""
+    texts = [space.join([word] * words) for words in (1, 5, 120)]
+    for text in texts:
+        waiting = Request(served, [text], explained, 0, 0, None, None)  # type: ignore[arg-type]
+        tokens = sum(len(row.ids) for row in waiting.open())
+        assert cost(served, [text], explained=explained) >= 0.8 * tokens
+
+
+def test_an_explanation_of_a_cut_text_lets_nothing_in_that_was_cut(served: Served) -> None:
+    async def check() -> None:
+        async with batcher() as engine:
+            (answer,) = await engine.submit(served, ["good " * 30 + "awful"], explain=True, deadline=soon())
+        assert answer.cut
+        assert [word.word for word in answer.attributions or ()] == ["good"] * 30
+
+    run(check)
+    (awful,) = served.encode(["awful"])
+    assert all(awful.ids[1] not in row for batch in sums(served).batches for row in batch)
 
 
 def test_closing_finishes_what_was_accepted_and_takes_nothing_more(served: Served) -> None:

@@ -67,6 +67,10 @@ class Served:
         ids, cut = text.encode(self.tokenizer, cleaned, self.max_tokens)
         return [Encoded(*parts) for parts in zip(cleaned, ids, cut, strict=True)]
 
+    def spans(self, cleaned: str) -> list[tuple[int, int]]:
+        """Where each token that the model sees of the text stands in it."""
+        return text.spans(self.tokenizer, cleaned, self.max_tokens)
+
     def probabilities(self, logits: Floats) -> Floats:
         """Calibrated probabilities ``[rows, classes]``.
 

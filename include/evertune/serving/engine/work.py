@@ -64,7 +64,7 @@ class Request:
         texts = self.texts[first : first + (1 if self.explain else OPENED_AT_ONCE)]
         rows = []
         for text, one in enumerate(self.served.encode(texts), start=first):
-            found = words(one.text, self.served.max_tokens) if self.explain else []
+            found = words(one.text, self.served.spans(one.text)) if self.explain else []
             without = self.served.encode_cleaned(variants(one.text, found)) if found else []
             rows += [Row(self, text, part, made.ids) for part, made in enumerate([one, *without])]
             self.encoded.append(one)
@@ -110,6 +110,8 @@ def cost(served: Served, texts: Sequence[str], *, explained: bool) -> int:
     """Tokens of the texts, estimated without tokenising: what admission is decided by, on the event loop."""
     total = 0
     for text in texts:
-        tokens = min(served.max_tokens, 4 + len(text) // 3)
-        total += tokens * (1 + min(served.max_tokens, 1 + text.count(" "))) if explained else tokens
+        # Where it is not ASCII, a character may be a token of its own, and a word.
+        odd = 0 if text.isascii() else len(text) - len(text.encode("ascii", "ignore"))
+        tokens = min(served.max_tokens, 4 + len(text) // 3 + odd)
+        total += tokens * (1 + min(tokens, len(text.split()) + odd)) if explained else tokens
     return total

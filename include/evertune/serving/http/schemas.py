@@ -44,6 +44,7 @@ class WordWeight(Shape):
     """How much one word spoke for the answer."""
 
     word: str
+    """A word; of a writing that has no spaces between words, a token."""
     start: int
     """First character of the word in the text as the model saw it: redacted and normalised."""
     end: int

@@ -41,7 +41,7 @@ def never(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_report_says_what_was_built_and_why(shared_engine: Path) -> None:
     report = read_report(shared_engine)
     assert report.kind == "onnx-int8", report
-    assert report.rows == 200
+    assert report.rows == 150, "a quarter of the rows has been fitted to"
     assert report.agreement is not None
     assert report.agreement >= 0.99
     assert report.difference is not None

@@ -5,16 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import transformers
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import numpy_helper
 from tests.models import tiny
 
 from evertune import files
 from evertune.models import bundle
-from evertune.serving.engine import convert, export, quantise
+from evertune.serving.engine import compare, convert, export, quantise
 from evertune.serving.engine.report import EngineReport
 from evertune.serving.engine.served import MODEL, REPORT
 
@@ -69,6 +74,42 @@ def test_without_check_rows_nothing_is_risked(tmp_path: Path, base: Path) -> Non
     report = converted(tmp_path, tiny.classifier(), base, None)
     assert (report.kind, report.rows, report.agreement) == ("onnx-fp32", 0, None)
     assert "no check rows" in report.reason
+
+
+@given(st.integers(0, 3000))
+def test_8_bits_are_judged_on_rows_that_they_were_not_fitted_to(rows: int) -> None:
+    ids = [[number] for number in range(rows)]
+    parts = convert.Parts.of(ids, np.arange(rows))
+    assert sorted([*parts.fitted, *parts.judged]) == ids
+    assert [number for (number,) in parts.judged] == parts.truth.tolist()
+    assert len(parts.fitted) <= min(convert.CALIBRATION_ROWS, 1 + len(parts.judged))
+
+
+def test_one_check_row_is_too_few(tmp_path: Path, base: Path) -> None:
+    pq.write_table(pa.table({"text": ["good"], "truth": [1]}), tmp_path / "checks.parquet")
+    (tmp_path / "to").mkdir()
+    report = converted(tmp_path / "to", tiny.classifier(), base, tmp_path / "checks.parquet")
+    assert (report.kind, report.rows) == ("onnx-fp32", 0)
+    assert "too few check rows" in report.reason
+
+
+def test_what_is_fitted_to_is_not_what_is_judged_on(
+    tmp_path: Path, base: Path, checks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[list[list[int]]] = []
+    calibrate, compared = quantise.calibrate, compare.compare
+
+    def calibrated(exact: Path, ids: list[list[int]], filler: int) -> Any:
+        fitted.append(ids)
+        return calibrate(exact, ids, filler)
+
+    def judged(truth: Any, *rest: Any) -> Any:
+        assert len(truth) + len(fitted[0]) == pq.read_metadata(checks).num_rows
+        return compared(truth, *rest)
+
+    monkeypatch.setattr(quantise, "calibrate", calibrated)
+    monkeypatch.setattr(compare, "compare", judged)
+    assert converted(tmp_path, tiny.classifier(), base, checks).kind == "onnx-int8"
 
 
 @pytest.mark.parametrize("part_only", [False, True])

@@ -32,7 +32,9 @@ CLOSE = 1e-4
 EXACT_ROWS = 64
 """Rows on which torch and ONNX are compared: a wrong graph is wrong everywhere."""
 CALIBRATION_ROWS = 256
-"""Check rows on which the ranges of activations are measured, at most; the comparison is on all."""
+"""Check rows on which the ranges of activations are measured, at most."""
+CALIBRATED_EVERY = 4
+"""At most one check row in so many is measured on; the comparison is on the others, which 8 bits have not seen."""
 LEFT_OUT = (0, 2, 4, 8)
 """Products that stay in 32 bits, those that 8 bits harm most: as few as will do."""
 BATCH_TOKENS = 256
@@ -46,6 +48,22 @@ class Rows(NamedTuple):
 
     ids: list[list[int]]
     truth: compare.Labels | None
+
+
+class Parts(NamedTuple):
+    """Check rows apart: what 8 bits are fitted to, and what they are judged on."""
+
+    fitted: list[list[int]]
+    judged: list[list[int]]
+    truth: compare.Labels
+    """Of those that are judged on."""
+
+    @classmethod
+    def of(cls, ids: list[list[int]], truth: compare.Labels) -> Parts:
+        """Every n-th row to fit to, all others to judge on."""
+        step = max(CALIBRATED_EVERY, -(-len(ids) // CALIBRATION_ROWS))
+        judged = np.flatnonzero(np.arange(len(ids)) % step)
+        return cls(ids[::step], [ids[place] for place in judged], truth[judged])
 
 
 class _Task(NamedTuple):
@@ -100,22 +118,25 @@ def _choose(task: _Task) -> EngineReport:
     known: dict[str, Any] = {"allowed_loss": task.allowed_loss, "difference": difference}
     if task.rows.truth is None:
         return EngineReport(kind="onnx-fp32", reason="the release has no check rows to try 8 bits on", **known)
-    return _try_int8(task, task.rows.truth, known)
+    parts = Parts.of(task.rows.ids, task.rows.truth)
+    if not parts.judged:
+        return EngineReport(kind="onnx-fp32", reason="the release has too few check rows to try 8 bits on", **known)
+    return _try_int8(task, parts, known)
 
 
-def _try_int8(task: _Task, truth: compare.Labels, known: dict[str, Any]) -> EngineReport:
+def _try_int8(task: _Task, parts: Parts, known: dict[str, Any]) -> EngineReport:
     """8 bits everywhere, else in all but a few products, else 32 bits: the fastest that is good enough."""
-    ids, filler = task.rows.ids, served.filler(task.folder)
+    ids = parts.judged
     tried: list[str] = []
     facts: dict[str, Any] = known
     try:
-        ranges = quantise.calibrate(task.exact, ids[:: 1 + len(ids) // CALIBRATION_ROWS], filler)
+        ranges = quantise.calibrate(task.exact, parts.fitted, served.filler(task.folder))
         exact = in_batches(task.open(task.exact), ids, BATCH_TOKENS)[0].argmax(1)
         planned = quantise.plan(task.exact, ranges)
         for left_out in LEFT_OUT:
             quantise.write(task.exact, task.fast, dict(list(planned.items())[left_out:]))
             where = f"all {len(planned)} matrix products" + (f" but {left_out}" if left_out else "")
-            found, neighbours = _measure(task, exact, truth)
+            found, neighbours = _measure(task, exact, parts)
             facts = known | found._asdict() | {"rows": len(ids), "neighbours": neighbours}
             if (why_not := found.fault(task.allowed_loss)) is None:
                 reason = f"8 bits in {where} answer as 32 bits do on the check rows, alone and in batches"
@@ -126,14 +147,14 @@ def _try_int8(task: _Task, truth: compare.Labels, known: dict[str, Any]) -> Engi
     return EngineReport(kind="onnx-fp32", reason="; ".join(tried), **facts)
 
 
-def _measure(task: _Task, exact: compare.Labels, truth: compare.Labels) -> tuple[compare.Comparison, float]:
-    model, ids = task.open(task.fast), task.rows.ids
+def _measure(task: _Task, exact: compare.Labels, parts: Parts) -> tuple[compare.Comparison, float]:
+    model, ids = task.open(task.fast), parts.judged
     together, mixed = in_batches(model, ids, BATCH_TOKENS)[0], _shuffled(model, ids)
     alone = np.concatenate([model.run([row])[0] for row in ids[:ALONE_ROWS]])
     shares = [_shares(logits[:ALONE_ROWS]) for logits in (alone, together, mixed)]
     neighbours = max(float(np.abs(shares[0] - other).max()) for other in shares[1:])
     ways = [logits.argmax(1) for logits in (together, mixed)]
-    return compare.compare(truth, exact, ways, len(bundle.facts(task.folder).labels)), neighbours
+    return compare.compare(parts.truth, exact, ways, len(bundle.facts(task.folder).labels)), neighbours
 
 
 def _shuffled(model: Model, ids: list[list[int]], size: int = 16) -> Floats:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
@@ -149,3 +151,34 @@ def test_feedback_that_is_none_is_refused(client: TestClient, body: object, wher
     response = post(client, f"/v1/predictions/{one['id']}/feedback", body)
     assert response.status_code == 422
     assert response.json()["errors"][0]["where"] == where
+
+
+def test_a_truth_may_be_a_label_of_the_release_that_answered_or_of_the_one_that_answers_now(
+    start: Start, tmp_path: Path
+) -> None:
+    client, service = start()
+    (one,) = predict(client).json()["predictions"]
+    path = f"/v1/predictions/{one['id']}/feedback"
+    service.live.switch(replace(world.served(REVIEWS, 3, tmp_path), labels=("awful", "mixed", "great")))
+    for truth in ("positive", "mixed"):
+        assert post(client, path, {"truth": truth}).status_code == 201
+    assert post(client, path, {"correction": "negative"}).status_code == 201
+    refused = post(client, path, {"truth": "wonderful"})
+    assert refused.status_code == 422
+    assert "negative, positive, awful, mixed, great" in refused.json()["errors"][0]["what"]
+    assert [said.feedback.label for said in service.log.feedback(one["id"])] == ["positive", "mixed", "negative"]
+
+
+def test_while_only_the_ledger_could_know_the_label_feedback_is_put_off_and_not_refused(
+    start: Start, tmp_path: Path
+) -> None:
+    client, service = start()
+    (one,) = predict(client).json()["predictions"]
+    path = f"/v1/predictions/{one['id']}/feedback"
+    service.live.switch(replace(world.served(REVIEWS, 3, tmp_path), labels=("awful", "great")))
+    _ledger(service).away = True
+    response = post(client, path, {"truth": "positive"})
+    assert (response.status_code, response.json()["type"]) == (503, "urn:evertune:ledger-away")
+    assert "retry-after" in response.headers
+    for body in ({"truth": "great"}, {"thumbs": "up"}):
+        assert post(client, path, body).status_code == 201

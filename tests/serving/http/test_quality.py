@@ -48,6 +48,28 @@ def test_of_one_prediction_the_last_label_counts() -> None:
     assert (found.labelled, found.accuracy) == (1, 1.0)
 
 
+def test_whose_label_it_is_counts_before_when_it_was_given() -> None:
+    quality = Quality()
+    for truth, rank, accuracy in (("b", 2, 0.0), ("a", 1, 1.0), ("b", 2, 1.0), ("b", 0, 0.0), ("a", 1, 0.0)):
+        quality.add("reviews", _label(1, truth=truth)._replace(rank=rank))
+        assert quality.now("reviews", NOW)[1].accuracy == accuracy
+
+
+def test_a_picked_answer_never_counts_whoever_labels_it_and_when() -> None:
+    quality = Quality()
+    picked = _label(1)._replace(picked=True)
+    quality.add("reviews", picked)
+    assert quality.now("reviews", NOW) == {}
+    for label in (_label(1, "b"), picked, _label(1, "b"), _label(2)):
+        quality.add("reviews", label)
+    assert quality.now("reviews", NOW)[1].labelled == 1
+    quality.rebuild("reviews", [_label(1, "b"), _label(3)])
+    assert quality.now("reviews", NOW)[1].labelled == 2
+    for number in range(MOST + 5):
+        quality.add("reviews", _label(10 + number)._replace(picked=True))
+    assert quality.now("reviews", NOW)[1].labelled == 2, "those that do not count push none out that do"
+
+
 def test_releases_and_projects_are_counted_apart() -> None:
     quality = Quality()
     quality.add("reviews", _label(1, truth="b", generation=1))

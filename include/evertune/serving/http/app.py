@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -25,7 +24,6 @@ from evertune.serving.http.metrics import State
 from evertune.serving.http.problems import Problem, RefusedError, invalid
 from evertune.serving.http.service import Service
 
-_log = logging.getLogger(__name__)
 _REBUILD_S = 10.0
 _ABOUT = "Answers of fine-tuned models, each with its id, its scores and the release that gave it."
 
@@ -64,10 +62,7 @@ def app(service: Service) -> FastAPI:
 
 async def _keep_quality(service: Service) -> None:
     while True:
-        try:
-            await feedback.rebuild_quality(service)
-        except Exception:  # noqa: BLE001 - the scores are worth a line in the log, not the server
-            _log.exception("Rolling scores could not be read out of the traffic log")
+        await feedback.rebuild_quality(service)
         await asyncio.sleep(_REBUILD_S)
 
 

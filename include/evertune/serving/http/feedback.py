@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ from evertune.serving.http.answering import log_away
 from evertune.serving.http.problems import Fault, invalid
 from evertune.serving.http.quality import SPAN, Label
 from evertune.serving.log import Feedback, LogError, StoredFeedback
-from evertune.serving.log.labels import label_of
+from evertune.serving.log.labels import ORDER, label_of
 from evertune.text import clean
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from evertune.serving.http.limits import Limits
     from evertune.serving.http.schemas import FeedbackBody
     from evertune.serving.http.service import Service
+    from evertune.serving.log import Answer
+
+_log = logging.getLogger(__name__)
 
 
 async def give(service: Service, caller: Identity, prediction_id: str, body: FeedbackBody) -> StoredFeedback:
@@ -29,38 +34,54 @@ async def give(service: Service, caller: Identity, prediction_id: str, body: Fee
     """
     answer = (await lookup.stored(service, caller, prediction_id)).answer
     served = service.served(caller, answer.project, "feedback")
-    check(body, served, service.limits)
-    label = str(answer.output["label"])
+    labels = await _labels(service, served, answer, body.truth)
+    check(body, labels, service.limits)
     said = Feedback(
         project=answer.project,
         prediction_id=prediction_id,
         generation=answer.generation,
-        predicted=label,
+        predicted=str(answer.output["label"]),
         truth=body.truth,
         correction=_redacted(served, body.correction),
         thumbs=body.thumbs,
         comment=_redacted(served, body.comment),
         key_id=caller.key_id,
         at=datetime.now(UTC),
-        label=body.truth or (body.correction if body.correction in served.labels else None),
+        label=body.truth or (body.correction if body.correction in labels else None),
     )
     try:
         (feedback_id,) = await service.log.append([said])
     except LogError as fault:
         raise log_away(service, fault) from fault
-    service.meters.feedback(said)
-    if (truth := label_of(said, served.labels)) is not None:
-        service.quality.add(said.project, Label(prediction_id, said.generation, truth, label, said.at))
+    count(service, said)
     return StoredFeedback(feedback_id, 0, 0, said)
 
 
-def check(body: FeedbackBody, served: Served, limits: Limits) -> None:
+def count(service: Service, said: Feedback) -> None:
+    """Count what was said and is in the log, just as a restart would that reads it there."""
+    service.meters.feedback(said)
+    if (label := _label(said)) is not None:
+        service.quality.add(said.project, label)
+
+
+async def _labels(service: Service, served: Served, answer: Answer, truth: str | None) -> Sequence[str]:
+    """The labels of the release that answered, and of the one that answers now, whose successor learns from them.
+
+    503 where only the ledger could say whether the truth is one of them, and is away.
+    """
+    then = await lookup.labels_of(service, answer.project, answer.generation)
+    if then is None and truth is not None and truth not in served.labels:
+        raise lookup.ledger_away()
+    return list(dict.fromkeys([*(then or ()), *served.labels]))
+
+
+def check(body: FeedbackBody, labels: Sequence[str], limits: Limits) -> None:
     """Raise 422 for a truth that is no label, and for words beyond all measure."""
     faults = []
-    if body.truth is not None and body.truth not in served.labels:
-        some = ", ".join(served.labels[:10]) + (", …" if len(served.labels) > 10 else "")
+    if body.truth is not None and body.truth not in labels:
+        some = ", ".join(labels[:10]) + (", …" if len(labels) > 10 else "")
         faults.append(Fault(where="body.truth", what=f"is none of the project's labels: {some}"))
-    if None not in (body.truth, body.correction) and body.correction in served.labels and body.correction != body.truth:
+    if None not in (body.truth, body.correction) and body.correction in labels and body.correction != body.truth:
         faults.append(Fault(where="body.correction", what="is another label than truth: say which is right"))
     most = limits.comment_characters
     faults += [
@@ -77,19 +98,31 @@ def _redacted(served: Served, text: str | None) -> str | None:
 
 
 async def rebuild_quality(service: Service) -> None:
-    """Read the labels of each project that is new here out of the log, so that a restart forgets no score."""
+    """Read the labels of each project that is new here out of the log, so that a restart forgets no score.
+
+    What cannot be read is read at the next call.
+    """
     for project in set(service.live.projects()) - service.rebuilt:
+        try:
+            labels = await asyncio.to_thread(_past_labels, service, project)
+        except Exception:  # noqa: BLE001 - the scores are worth a line in the log, not the server
+            _log.exception("Rolling scores of %s could not be read out of the traffic log; tried again", project)
+            continue
+        service.quality.rebuild(project, labels)
         service.rebuilt.add(project)
-        service.quality.rebuild(project, await asyncio.to_thread(_past_labels, service, project))
 
 
 def _past_labels(service: Service, project: str) -> list[Label]:
     served = service.live.get(project)
-    labels = served.labels if served else ()
-    said = (one.feedback for one in service.log.recent_feedback(project, datetime.now(UTC) - SPAN))
-    return [
-        Label(one.prediction_id, one.generation, truth, one.predicted, one.at)
-        for one in said
-        # Answers that were picked because the model was unsure say nothing of how good the others are.
-        if (truth := label_of(one, labels)) is not None and one.probability is None
-    ]
+    classes = served.labels if served else ()
+    said = service.log.recent_feedback(project, datetime.now(UTC) - SPAN)
+    return [label for one in said if (label := _label(one.feedback, classes)) is not None]
+
+
+def _label(said: Feedback, classes: Collection[str] = ()) -> Label | None:
+    """The label that counts in the scores, if it gives one. ``classes``: for what a version before this kept."""
+    if (truth := label_of(said, classes)) is None:
+        return None
+    rank = ORDER.index(said.origin)
+    picked = said.probability is not None
+    return Label(said.prediction_id, said.generation, truth, said.predicted, said.at, rank, picked)

@@ -42,10 +42,21 @@ async def find(service: Service, caller: Identity, prediction_id: str) -> Found:
     feedback = await asyncio.to_thread(service.log.feedback, prediction_id)
     answer = one.answer
     lineage = await origin(service, answer.project, answer.generation)
-    served = service.live.get(answer.project)
-    same = served is not None and served.release.generation == answer.generation
-    labels = served.labels if served and same else lineage.labels if lineage else None
+    labels = _served_labels(service, answer.project, answer.generation) or (lineage.labels if lineage else None)
     return Found(one, feedback, named_scores(answer.output, labels), lineage)
+
+
+async def labels_of(service: Service, project: str, generation: int) -> Sequence[str] | None:
+    """The labels of this release; ``None`` where it is not the one that answers now, and the ledger is away."""
+    if (labels := _served_labels(service, project, generation)) is not None:
+        return labels
+    lineage = await origin(service, project, generation)
+    return lineage.labels or () if lineage else None
+
+
+def _served_labels(service: Service, project: str, generation: int) -> Sequence[str] | None:
+    served = service.live.get(project)
+    return served.labels if served is not None and served.release.generation == generation else None
 
 
 async def origin(service: Service, project: str, generation: int) -> Lineage | None:
@@ -62,12 +73,17 @@ async def releases(service: Service, caller: Identity, project: str) -> list[Rel
     try:
         return await _ledger(service, service.history, project)
     except UnreachableError as fault:
-        raise RefusedError(
-            503,
-            "ledger-away",
-            "The ledger cannot be reached. Predictions go on; try this again later.",
-            retry_after_s=_LEDGER_RETRY_S,
-        ) from fault
+        raise ledger_away() from fault
+
+
+def ledger_away() -> RefusedError:
+    """503: only the ledger could say."""
+    return RefusedError(
+        503,
+        "ledger-away",
+        "The ledger cannot be reached. Predictions go on; try this again later.",
+        retry_after_s=_LEDGER_RETRY_S,
+    )
 
 
 async def _ledger(service: Service, asked: Callable[..., T], *arguments: object) -> T:

@@ -1,6 +1,9 @@
 """How good the answers are, as far as people said: rolling scores by project and release, from feedback.
 
-Of each prediction the last label counts. Thumbs are no labels, and a correction is one only where it names a class.
+Of each prediction one label counts: an expert's before an imported one, that before a correction, of one origin the
+last. Thumbs are no labels, and a correction is one only where it names a class. What was picked because the model was
+unsure says nothing of how good the other answers are, whoever labels it in the end.
+
 The windows live in memory and are built again from the traffic log when the server starts.
 """
 
@@ -27,6 +30,10 @@ class Label(NamedTuple):
     truth: str
     predicted: str
     at: datetime
+    rank: int = 0
+    """Whose label it is: a lower one goes before a higher one."""
+    picked: bool = False
+    """Whether the answer was picked for labelling: then it never counts."""
 
 
 class Rolling(NamedTuple):
@@ -74,13 +81,24 @@ class Window:
 
     def __init__(self) -> None:
         self._labels: dict[str, Label] = {}
+        self._picked: dict[str, Label] = {}
         self._pairs: Counter[tuple[str, str]] = Counter()
 
     def __iter__(self) -> Iterator[Label]:
-        return iter(self._labels.values())
+        yield from self._labels.values()
+        yield from self._picked.values()
 
     def add(self, label: Label) -> None:
-        """Count the label, instead of one that the same prediction had."""
+        """Count the label, instead of one that the same prediction had and that does not go before it."""
+        if label.picked:
+            self._drop(label.prediction_id)
+            self._picked[label.prediction_id] = label
+            if len(self._picked) > MOST:
+                del self._picked[next(iter(self._picked))]
+            return
+        before = self._labels.get(label.prediction_id)
+        if label.prediction_id in self._picked or (before is not None and before.rank < label.rank):
+            return
         self._drop(label.prediction_id)
         self._labels[label.prediction_id] = label
         self._pairs[label.truth, label.predicted] += 1
@@ -91,6 +109,8 @@ class Window:
         """The scores of the labels that are young enough."""
         while self._labels and (oldest := next(iter(self._labels.values()))).at < at - SPAN:
             self._drop(oldest.prediction_id)
+        while self._picked and (oldest := next(iter(self._picked.values()))).at < at - SPAN:
+            del self._picked[oldest.prediction_id]
         return scores(self._pairs)
 
     def _drop(self, prediction_id: str) -> None:
@@ -147,7 +167,7 @@ class Quality:
         if (found := self._projects.get(project)) is None:
             return {}
         rolling = {generation: window.now(at) for generation, window in sorted(found.windows.items())}
-        found.windows = {generation: found.windows[generation] for generation, one in rolling.items() if one}
+        found.windows = {generation: window for generation, window in found.windows.items() if any(window)}
         return {generation: one for generation, one in rolling.items() if one}
 
     def history(self, project: str, at: datetime, most: int = 200) -> list[Point]:

@@ -7,6 +7,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from evertune.serving.http import feedback
 from evertune.serving.http.answering import log_away
 from evertune.serving.http.problems import Fault, invalid
 from evertune.serving.http.review_schemas import ReviewBody, ReviewOut, ReviewRow
@@ -64,6 +65,6 @@ async def give(service: Service, caller: Identity, project: str, body: ReviewBod
     except LogError as fault:
         raise log_away(service, fault) from fault
     for said in records:
-        service.meters.feedback(said)
+        feedback.count(service, said)
     service.review.labelled(project, {said.prediction_id for said in records})
     return len(records)

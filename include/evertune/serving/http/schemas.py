@@ -149,7 +149,7 @@ class FeedbackBody(Shape):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     truth: str | None = None
-    """The right label, one of the release's."""
+    """The right label: one of the release that answered, or of the one that answers now."""
     correction: str | None = None
     """The right answer in words; it counts as a label where it is one."""
     thumbs: Literal["up", "down"] | None = None

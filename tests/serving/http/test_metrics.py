@@ -52,6 +52,12 @@ def test_answers_releases_quality_and_the_log_are_told(client: TestClient) -> No
     assert {labels["quantile"] for labels, _ in found["evertune_predict_quantile_seconds"]} == {"0.5", "0.9", "0.99"}
 
 
+def test_requests_beyond_the_rate_are_counted_as_refused(client: TestClient) -> None:
+    assert [predict(client, key="slow").status_code for _ in range(3)][-1] == 429
+    refused = {labels["reason"]: value for labels, value in _read(client)["evertune_refused_total"]}
+    assert refused["rate"] >= 1
+
+
 def test_a_ledger_that_cannot_be_read_is_told(start: Start) -> None:
     client, service = start()
     assert _read(client)["evertune_ledger_readable"] == [({}, 1)]

@@ -108,6 +108,7 @@ class Service:
         rate = self._rate(caller)
         wait = self.rates.take(caller.key_id, rate, cost)
         if wait is not None:
+            self.meters.refused("rate")
             raise RefusedError(
                 429, "rate", f"The key may ask {rate:g} times a second. Try again after Retry-After.",
                 retry_after_s=min(wait, 3600.0),

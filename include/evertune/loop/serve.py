@@ -40,12 +40,14 @@ class Options:
     """Seconds between two looks at the ledger for a newer release."""
     segment_s: float = 60.0
     """Seconds after which a segment of the traffic log is closed, and the monitor can see what is in it."""
+    closed: bool = False
+    """Whether nothing but health is open without a key on loopback either."""
     limits: Limits = field(default_factory=Limits)
 
     @property
     def openness(self) -> Openness:
         """What needs no key: on loopback the page, the documents and the metrics, elsewhere nothing."""
-        return LOOPBACK if _is_loopback(self.host) else Openness()
+        return LOOPBACK if _is_loopback(self.host) and not self.closed else Openness()
 
 
 def _is_loopback(host: str) -> bool:

@@ -193,6 +193,14 @@ def test_under_another_name_the_same_is_closed(client: TestClient) -> None:
         assert client.get(path, headers={"host": "evil.example:8080"}).status_code == status
 
 
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "Via", "X-Real-IP", "x-forwarded-host"])
+def test_what_a_proxy_hands_on_finds_nothing_open(client: TestClient, header: str) -> None:
+    """A proxy on the same machine comes from it, and names it as the host: so does everybody behind it."""
+    for path, surface in SURFACES.items():
+        status = 200 if surface == "always" else 401
+        assert client.get(path, headers={header: "203.0.113.9"}).status_code == status
+
+
 def test_a_browser_may_send_the_key_as_a_password_but_only_to_look(start: Start) -> None:
     client, _ = start(openness=CLOSED)
     basic = {"Authorization": "Basic " + base64.b64encode(f"me:{KEYS['watch'][1]}".encode()).decode()}

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from evertune.serving.log import Answer, Feedback, TrafficLog
 from evertune.serving.log.frames import Header
@@ -72,3 +76,38 @@ def segment(path: Path, payloads: Sequence[bytes], number: int = 0x29CD000000_C0
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return offsets
+
+
+class Disk:
+    """``os.pwrite`` and ``os.fdatasync`` of segments, which fail when told to. ``plan``: one entry a call."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.plan: list[int | None] = []
+        """An errno: the call fails with it. A negative number: so many bytes are written before ENOSPC is met."""
+        self.syncs: list[str] = []
+        self.hold: threading.Event | None = None
+        self._pwrite, self._fdatasync = os.pwrite, os.fdatasync
+        patch.setattr("os.pwrite", self.pwrite)
+        patch.setattr("os.fdatasync", self.fdatasync)
+
+    def _next(self, descriptor: int) -> int | None:
+        path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        return self.plan.pop(0) if path.endswith(".log") and self.plan else None
+
+    def pwrite(self, descriptor: int, data: Any, at: int) -> int:
+        fault = self._next(descriptor)
+        if fault is None:
+            return self._pwrite(descriptor, data, at)
+        if fault > 0:
+            raise OSError(fault, os.strerror(fault))
+        self.plan.insert(0, errno.ENOSPC)
+        return self._pwrite(descriptor, data[:-fault], at)
+
+    def fdatasync(self, descriptor: int) -> None:
+        if self.hold is not None:
+            self.hold.wait(30)
+        fault = self._next(descriptor)
+        self.syncs.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        if fault is not None:
+            raise OSError(fault, os.strerror(fault))
+        self._fdatasync(descriptor)

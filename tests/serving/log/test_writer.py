@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,45 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.serving.log.made import Disk
 
 from evertune.serving.log import LogError, LogFullError, frames, writer
 from evertune.serving.log.nodes import claim, segments
 from evertune.serving.log.writer import Writer
-
-
-class Disk:
-    """``os.pwrite`` and ``os.fdatasync`` of segments, which fail when told to. ``plan``: one entry a call."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.plan: list[int | None] = []
-        """An errno: the call fails with it. A negative number: so many bytes are written before ENOSPC is met."""
-        self.syncs: list[str] = []
-        self.hold: threading.Event | None = None
-        self._pwrite, self._fdatasync = os.pwrite, os.fdatasync
-        patch.setattr("os.pwrite", self.pwrite)
-        patch.setattr("os.fdatasync", self.fdatasync)
-
-    def _next(self, descriptor: int) -> int | None:
-        path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
-        return self.plan.pop(0) if path.endswith(".log") and self.plan else None
-
-    def pwrite(self, descriptor: int, data: Any, at: int) -> int:
-        fault = self._next(descriptor)
-        if fault is None:
-            return self._pwrite(descriptor, data, at)
-        if fault > 0:
-            raise OSError(fault, os.strerror(fault))
-        self.plan.insert(0, errno.ENOSPC)
-        return self._pwrite(descriptor, data[:-fault], at)
-
-    def fdatasync(self, descriptor: int) -> None:
-        if self.hold is not None:
-            self.hold.wait(30)
-        fault = self._next(descriptor)
-        self.syncs.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
-        if fault is not None:
-            raise OSError(fault, os.strerror(fault))
-        self._fdatasync(descriptor)
 
 
 @pytest.fixture

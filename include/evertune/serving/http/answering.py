@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 from evertune.serving.engine.answers import DeadlineError, EngineError, OverloadedError, Prediction
-from evertune.serving.http.problems import Fault, RefusedError, invalid, overloaded
+from evertune.serving.http.problems import Fault, RefusedError, invalid, overloaded, too_late
 from evertune.serving.log import Answer, LogError
 from evertune.text import pseudonym
 
@@ -49,7 +49,7 @@ async def predict(
     hashed = hashed_groups(groups, len(texts), project, service.salt)
     received = datetime.now(UTC)
     predictions = await _compute(service, served, texts, explain=explain, arrived=arrived)
-    ids = await _logged(service, served, predictions, caller, received, groups=hashed)
+    ids = await _logged(service, served, predictions, caller, received, arrived=arrived, groups=hashed)
     service.meters.answered(served, predictions)
     service.traffic.answered(project, asyncio.get_running_loop().time() - arrived)
     return Answered(served, ids, predictions)
@@ -108,9 +108,7 @@ async def _compute(
         raise overloaded(fault.retry_after_s) from fault
     except DeadlineError as fault:
         service.meters.refused("deadline")
-        raise RefusedError(
-            503, "deadline", f"The answer was not ready within {deadline_s:g} s. Try again, with less.", retry_after_s=1
-        ) from fault
+        raise too_late(deadline_s) from fault
     except EngineError as fault:
         _log.exception("The model of %s failed", served.release.project)
         raise RefusedError(503, "unexpected", "The model failed on this request.", retry_after_s=5) from fault
@@ -123,6 +121,7 @@ async def _logged(
     caller: Identity,
     received: datetime,
     *,
+    arrived: float,
     groups: Iterable[str | None],
 ) -> Sequence[str | None]:
     release, answered = served.release, datetime.now(UTC)
@@ -143,12 +142,21 @@ async def _logged(
         for one, group in zip(predictions, groups, strict=False)
     ]
     try:
-        return await service.log.append(answers)
+        return await _in_time(service, arrived, service.log.append(answers))
     except LogError as fault:
         if served.about.get("log_unavailable") == "answer":
             service.meters.unlogged(release.project, len(predictions))
             return [None] * len(predictions)
         raise log_away(service, fault) from fault
+
+
+async def _in_time(service: Service, arrived: float, appending: Awaitable[Sequence[str]]) -> Sequence[str]:
+    """The ids of what is logged by the deadline. A disk that hangs is no better than a full one."""
+    try:
+        async with asyncio.timeout_at(arrived + service.limits.deadline_s):
+            return await appending
+    except TimeoutError as fault:
+        raise LogError("The traffic log's disk did not take the answer in time.") from fault
 
 
 def log_away(service: Service, fault: LogError) -> RefusedError:

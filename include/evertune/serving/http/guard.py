@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evertune.serving.access import DeniedError
 from evertune.serving.http.bodies import GoneError
-from evertune.serving.http.problems import RefusedError, overloaded, unauthenticated
+from evertune.serving.http.problems import RefusedError, overloaded, too_late, unauthenticated
 
 if TYPE_CHECKING:
     from evertune.serving.access import Identity
@@ -42,6 +42,8 @@ SURFACES: dict[str, Surface] = {
 }
 """Paths whose GET may be open without a key: always, or where :class:`Openness` says so."""
 
+_FORWARDED = {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"}
+"""What a proxy adds. Behind one on the same machine everybody seems to come from it, and to name it as the host."""
 _HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 
 
@@ -85,20 +87,33 @@ class Guard:
             await send(message)
 
         self._in_flight += 1
+        limits = self._service.limits
+        end = asyncio.timeout_at(arrived + limits.deadline_s + limits.grace_s)
         try:
-            scope[CALL] = Call(self._service, await self._admitted(scope), arrived)
-            await self._app(scope, receive, counted)
+            async with end:
+                scope[CALL] = Call(self._service, await self._admitted(scope), arrived)
+                await self._app(scope, receive, counted)
         except GoneError:
             status = 499
         except Exception as fault:
             if status:
                 raise
-            await _refusal(fault, scope).response()(scope, receive, counted)
+            await self._refusal(fault, scope, late=end.expired()).response()(scope, receive, counted)
         finally:
             self._in_flight -= 1
             route = getattr(scope.get("route"), "path", "none")
             took = asyncio.get_running_loop().time() - arrived
             self._service.meters.request(route, _method(scope), status, took)
+
+    def _refusal(self, fault: Exception, scope: Scope, *, late: bool) -> RefusedError:
+        if isinstance(fault, RefusedError):
+            return fault
+        if late:
+            self._service.meters.refused("deadline")
+            return too_late(self._service.limits.deadline_s)
+        _log.error("%s %s failed", scope["method"], scope["path"], exc_info=fault)
+        # Not even a message that is meant for people: it is for those who run the server, and may name its files.
+        return RefusedError(500, "unexpected", "The server's log says more.")
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -131,7 +146,9 @@ class Guard:
 
     def _is_open(self, surface: Surface, scope: Scope) -> bool:
         openness = self._service.openness
-        return bool(getattr(openness, surface)) and (not openness.hosts or _host(scope) in openness.hosts)
+        if not getattr(openness, surface) or any(name in _FORWARDED for name, _ in scope["headers"]):
+            return False
+        return not openness.hosts or _host(scope) in openness.hosts
 
     async def _identify(self, presented: str | None, *, basic: bool) -> Identity:
         try:
@@ -173,11 +190,3 @@ def _host(scope: Scope) -> str:
 def _method(scope: Scope) -> str:
     method: str = scope["method"]
     return method if method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} else "other"
-
-
-def _refusal(fault: Exception, scope: Scope) -> RefusedError:
-    if isinstance(fault, RefusedError):
-        return fault
-    _log.error("%s %s failed", scope["method"], scope["path"], exc_info=fault)
-    # Not even a message that is meant for people: it is meant for those who run the server, and may name its files.
-    return RefusedError(500, "unexpected", "The server's log says more.")

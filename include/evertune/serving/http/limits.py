@@ -23,6 +23,8 @@ class Limits:
     """Tokens that may wait for the engine; more are refused with 503."""
     deadline_s: float = 10.0
     """Seconds from a request's first byte to its answer: a body that arrives too slowly is refused as well."""
+    grace_s: float = 0.5
+    """Seconds after which a request is ended that is still at work then, so that whoever knows why tells it first."""
     ledger_s: float = 3.0
     """Seconds that a request waits for the ledger; then it is answered without, where that can be."""
     concurrency: int = 512

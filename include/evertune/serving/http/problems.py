@@ -154,6 +154,13 @@ def invalid(*faults: Fault) -> RefusedError:
     )
 
 
+def too_late(deadline_s: float) -> RefusedError:
+    """503: the request's time has run out, wherever it was."""
+    return RefusedError(
+        503, "deadline", f"The answer was not ready within {deadline_s:g} s. Try again, with less.", retry_after_s=1
+    )
+
+
 def overloaded(retry_after_s: float) -> RefusedError:
     """503, for a queue that is full."""
     return RefusedError(

@@ -1,0 +1,35 @@
+"""What `evertune serve` hands on of its options."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from evertune.cli.main import app
+from evertune.loop import serve
+from evertune.serving.http.service import LOOPBACK, Openness
+from evertune.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("options", "openness"),
+    [
+        ([], LOOPBACK),
+        (["--host", "localhost"], LOOPBACK),
+        (["--host", "::1"], LOOPBACK),
+        (["--closed"], Openness()),
+        (["--host", "192.0.2.1"], Openness()),
+        (["--host", "answers.example"], Openness()),
+    ],
+)
+def test_only_on_loopback_something_is_open_and_there_unless_it_is_closed(
+    environment: Settings, monkeypatch: pytest.MonkeyPatch, options: list[str], openness: Openness
+) -> None:
+    served: list[serve.Options] = []
+    monkeypatch.setattr(serve, "serve", lambda _, given: served.append(given))
+    done = CliRunner().invoke(app, ["serve", "--json", "--port", "8123", *options])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["address"].endswith(":8123")
+    assert [(one.port, one.openness) for one in served] == [(8123, openness)]

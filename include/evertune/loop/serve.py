@@ -119,7 +119,6 @@ def serve(settings: Settings, options: Options) -> None:
             host=options.host,
             port=options.port,
             loop="uvloop",
-            http="httptools",
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -9,6 +9,12 @@ from dataclasses import dataclass
 class Limits:
     """Bounds of one request and of all together; a request beyond one is refused, never served slowly."""
 
+    connections: int = 4_096
+    """Connections at once, idle ones too, and never more than half of the files that may be open; more get a 503."""
+    head_s: float = 10.0
+    """Seconds that a connection has for a request's path and headers."""
+    head_bytes: int = 32_768
+    """Bytes of path and headers together."""
     body_bytes: int = 1_048_576
     """Bytes of a request's body, counted while they arrive: not one more is kept in memory."""
     texts: int = 64

@@ -96,6 +96,8 @@ TITLES = {
     "closing": "The server is going down",
     "deadline": "There was no time to answer",
     "forbidden": "The key lacks a scope",
+    "head-too-large": "Path and headers are too large",
+    "head-too-slow": "The request did not arrive in time",
     "host": "The request names another host",
     "invalid": "The request was not understood",
     "ledger-away": "The ledger cannot be reached",

@@ -7,6 +7,7 @@ from types import FrameType
 
 import uvicorn  # noqa: TID253 - whoever imports this module is about to serve
 
+from evertune.serving.http.connections import bounded
 from evertune.serving.http.service import Service
 
 LINGER_S = 0.5
@@ -22,6 +23,7 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, config: uvicorn.Config, service: Service, linger_s: float = LINGER_S) -> None:
+        config.http = bounded(service)
         super().__init__(config)
         self._service, self._linger_s = service, linger_s
 

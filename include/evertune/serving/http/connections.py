@@ -1,0 +1,121 @@
+"""A connection before there is a request on it, where nobody else looks: how long its head takes, and how large it is.
+
+uvicorn times only a connection that has had an answer and says nothing since. Without this a client holds one for ever
+with a header a minute (slowloris), or fills the memory with one header.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # noqa: TID253 - whoever imports this will serve
+
+from evertune.serving.http.problems import MEDIA_TYPE, RefusedError, dumps, overloaded
+from evertune.serving.http.service import Service
+
+
+class Connection(HttpToolsProtocol):
+    """One connection. While a response is under way the request's own deadline holds."""
+
+    service: Service
+    _patience: asyncio.TimerHandle | None = None
+    _in_head = False
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a head; more connections than there may be are told so."""
+        super().connection_made(transport)
+        if len(self.connections) > most_connections(self.service):
+            self._refuse("connections", overloaded(1.0))
+            return
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on what came, and see whether a head that it belongs to takes too long or becomes too large."""
+        super().data_received(data)
+        if self.transport.is_closing() or not self._idle:
+            return
+        self._wait()
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.service.limits.head_bytes:
+                self._refuse("head-too-large", too_large(self.service))
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """A head is whole: a request begins, if it is not too large."""
+        self._wait_no_more()
+        self._in_head = False
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > self.service.limits.head_bytes:
+            self.app = self._answer_too_large
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over."""
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    @property
+    def _idle(self) -> bool:
+        return self.cycle is None or bool(self.cycle.response_complete)
+
+    def _wait(self) -> None:
+        if self._patience is None:
+            self._patience = self.loop.call_later(self.service.limits.head_s, self._end_of_patience)
+
+    def _wait_no_more(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _end_of_patience(self) -> None:
+        self._patience = None
+        if not self._idle:  # what came before was answered late; its end brings the next data, or uvicorn's own timer
+            return
+        slow = RefusedError(408, "head-too-slow", "The request did not arrive in time. Send it faster.", close=True)
+        self._refuse("head-too-slow", slow if self._in_head else None)
+
+    def _refuse(self, reason: str, refusal: RefusedError | None) -> None:
+        """End the connection, with an answer where there is a question that can have one."""
+        self.service.meters.refused(reason)
+        if refusal is not None:
+            self.transport.write(_raw(refusal))
+        self.transport.close()
+
+    async def _answer_too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.service.meters.refused("head-too-large")
+        await too_large(self.service).response()(scope, receive, send)
+
+
+def bounded(service: Service) -> type[Connection]:
+    """The class of this server's connections, as uvicorn wants it."""
+    return type("BoundedConnection", (Connection,), {"service": service})
+
+
+def most_connections(service: Service) -> int:
+    """How many there may be: files that the log and the releases need must be left."""
+    return min(service.limits.connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+
+
+def too_large(service: Service) -> RefusedError:
+    """431."""
+    most = service.limits.head_bytes
+    return RefusedError(431, "head-too-large", f"Path and headers may have {most:,} bytes together.", close=True)
+
+
+def _raw(refusal: RefusedError) -> bytes:
+    """The refusal as bytes, for a request that no application has seen."""
+    body = dumps(refusal.document())
+    fields: dict[str, Any] = {
+        **refusal.headers, "connection": "close", "content-type": MEDIA_TYPE, "content-length": len(body)
+    }  # fmt: skip
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"HTTP/1.1 {refusal.status} {refusal.document()['title']}\r\n{lines}\r\n".encode() + body

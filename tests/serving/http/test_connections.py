@@ -1,0 +1,178 @@
+"""A client that sends its head slowly, or without end, loses its connection; others are answered meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import resource
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from tests.serving.http import world
+
+from evertune.serving.http import connections
+from evertune.serving.http.app import app
+from evertune.serving.http.limits import Limits
+from evertune.serving.http.server import Server
+from evertune.serving.http.service import Service
+
+HEAD = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+
+
+class Started:
+    """A server that listens."""
+
+    def __init__(self, service: Service, port: int) -> None:
+        self.service, self.port = service, port
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def answers_others(self) -> bool:
+        return httpx.get(f"http://127.0.0.1:{self.port}/healthz", timeout=20).status_code == 200
+
+
+Serving = Callable[[Limits], Started]
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Serving]:
+    """Starts a real server, as `evertune serve` has it, in a thread."""
+    with contextlib.ExitStack() as stack:
+
+        def start(limits: Limits) -> Started:
+            service = world.service(tmp_path, limits)
+            listening = socket.create_server(("127.0.0.1", 0))
+            server = Server(uvicorn.Config(app(service), log_level="warning", access_log=False), service, linger_s=0)
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+            thread.start()
+            stack.callback(thread.join, 20)
+            stack.callback(server.handle_exit, signal.SIGTERM, None)
+            for _ in range(500):
+                if server.started:
+                    break
+                time.sleep(0.02)
+            return Started(service, listening.getsockname()[1])
+
+        yield start
+
+
+def _rest(connection: socket.socket) -> bytes:
+    """What comes until the server closes. A reset is an end, too: the server had more to read."""
+    found = b""
+    with contextlib.suppress(ConnectionError):
+        while part := connection.recv(65_536):
+            found += part
+    return found
+
+
+def _trickle(connection: socket.socket, pieces: Iterator[bytes], every_s: float = 0.02) -> bytes:
+    """Send the pieces slowly until the server has enough; what it said."""
+    connection.settimeout(every_s)
+    for piece in itertools.islice(pieces, 1000):
+        with contextlib.suppress(ConnectionError):
+            connection.send(piece)
+        try:
+            first = connection.recv(65_536)
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            return b""
+        connection.settimeout(20)
+        return first + _rest(connection)
+    raise AssertionError("the server has patience without end")
+
+
+def _refused(started: Started, reason: str) -> bool:
+    return f'evertune_refused_total{{reason="{reason}"}}'.encode() in started.service.meters.exposition()
+
+
+def test_a_head_that_trickles_in_is_ended_and_others_are_answered(serving: Serving) -> None:
+    started = serving(Limits(head_s=0.4))
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(started.connect()) for _ in range(20)]
+        for one in slow:
+            one.sendall(HEAD)
+        assert started.answers_others()
+        said = _trickle(slow[0], itertools.repeat(b"X-Slow: 1\r\n"))
+        assert said.startswith(b"HTTP/1.1 408 ")
+        assert b"urn:evertune:head-too-slow" in said
+        assert all(_rest(one).startswith(b"HTTP/1.1 408 ") for one in slow[1:])
+        assert started.answers_others()
+    assert _refused(started, "head-too-slow")
+
+
+def test_a_connection_that_says_nothing_is_closed(serving: Serving) -> None:
+    started = serving(Limits(head_s=0.2))
+    with started.connect() as silent:
+        assert _rest(silent) == b""
+
+
+def test_one_that_was_answered_may_be_silent_and_ask_again(serving: Serving) -> None:
+    started = serving(Limits(head_s=0.2))
+    with started.connect() as connection:
+        for _ in range(2):
+            connection.sendall(HEAD + b"\r\n")
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+            time.sleep(0.6)
+
+
+def test_a_body_that_goes_on_behind_its_answer_is_ended(serving: Serving) -> None:
+    started = serving(Limits(head_s=0.4))
+    with started.connect() as connection:
+        connection.sendall(HEAD + b"Content-Length: 1000000000\r\n\r\n")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        _trickle(connection, itertools.repeat(b"x"))
+
+
+@pytest.mark.parametrize("pieces", [1, 200])
+@pytest.mark.parametrize("where", ["header", "headers", "path"])
+def test_a_head_beyond_all_measure_is_refused(serving: Serving, pieces: int, where: str) -> None:
+    started = serving(Limits(head_bytes=20_000))
+    long = {
+        "header": HEAD + b"X-Long: " + b"x" * 30_000,
+        "headers": HEAD + b"X-Many: 1\r\n" * 3_000,
+        "path": b"GET /" + b"x" * 30_000,
+    }[where]
+    if pieces == 1:
+        long += {"header": b"\r\n\r\n", "headers": b"\r\n", "path": b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"}[where]
+    size = -(-len(long) // pieces)
+    with started.connect() as connection:
+        for at in range(0, len(long), size):
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(long[at : at + size])
+            time.sleep(0.0005)
+        said = _rest(connection)
+    assert said.startswith(b"HTTP/1.1 431 ") or (pieces > 1 and said == b"")
+    assert _refused(started, "head-too-large")
+    assert started.answers_others()
+
+
+def test_more_connections_than_there_may_be_are_told_so(serving: Serving) -> None:
+    started = serving(Limits(connections=3))
+    held = [started.connect() for _ in range(3)]
+    with started.connect() as one_more:
+        said = _rest(one_more)
+    assert said.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 1" in said
+    for one in held:
+        one.close()
+    for _ in range(500):
+        with contextlib.suppress(httpx.HTTPStatusError, httpx.TransportError):
+            httpx.get(f"http://127.0.0.1:{started.port}/healthz").raise_for_status()
+            return
+        time.sleep(0.02)
+    raise AssertionError("there is no room again")
+
+
+def test_files_are_left_for_the_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    service = world.service(tmp_path)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 100))
+    assert connections.most_connections(service) == 50

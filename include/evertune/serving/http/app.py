@@ -47,8 +47,8 @@ def app(service: Service) -> FastAPI:
         version=__version__,
         description=_ABOUT,
         lifespan=lifespan,
+        docs_url=None,  # ours has a content security policy
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
     )
     for router in (rest.lean, graphql.router, rest.router):

@@ -191,6 +191,12 @@ async def show_metrics(request: Request) -> Response:
     return Response(text, headers={"content-type": metrics.CONTENT_TYPE})
 
 
+@router.get("/docs", include_in_schema=False)
+async def show_documents() -> Response:
+    """The interactive documents."""
+    return page.documents("evertune")
+
+
 @router.get("/", include_in_schema=False)
 async def show_page() -> Response:
     """The page for people."""

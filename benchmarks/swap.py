@@ -1,29 +1,28 @@
 """New releases under constant load on the real server: requests that failed, and what a switch adds to the latency.
 
-    python -m benchmarks.swap [--releases 50] [--clients 8] [--convert-every 25] [--project review-sentiment]
+    python -m benchmarks.swap [--releases 50] [--clients 8] [--convert-every 25] [--refuse-every 10]
+                              [--project review-sentiment]
 
 Wants a release: `make demo`, or `evertune run review-sentiment`, in the same EVERTUNE_HOME. Each release goes the whole
 way: ledger, signature, MLflow, verification, warming, switch. The engine of a model that was here before is taken over,
-as after a rollback; at every n-th release it is converted anew under the load. Exit status 1: a request failed.
+as after a rollback; at every n-th release it is converted anew under the load; and at every n-th one that nobody has
+signed comes before it, which must not answer. Exit status 1: a request failed, or such a release was not refused.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
-import itertools
-import json
 import shutil
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
 from benchmarks import _servers
+from benchmarks._clients import Load, Seen
 from benchmarks._machine import describe
 from sqlalchemy import Engine
 
@@ -34,6 +33,7 @@ from evertune.loop.release import promote_by_hand
 from evertune.project import Project
 from evertune.project.load import find, load
 from evertune.records import Release
+from evertune.releases import promote
 from evertune.serving.shelf import CHECKS, ENGINE, Shelf
 from evertune.settings import Settings
 from evertune.settings import load as load_settings
@@ -41,65 +41,13 @@ from evertune.settings import load as load_settings
 SETTLED_S = 1.0
 """Requests that began within this time around a switch count as those beside it."""
 PATIENCE_S = 300.0
+UNKNOWN_VERSION = 1_000_000
+"""Beyond the versions that the registry has."""
 
 
-class Seen(NamedTuple):
-    """One request."""
-
-    began: float
-    took: float
-    status: str
-    generation: int
-
-
-class Load:
-    """Closed loops of clients in a thread of their own, until told to stop; every request is noted."""
-
-    def __init__(self, server: _servers.Server, port: int, texts: Sequence[str], clients: int) -> None:
-        self.seen: list[Seen] = []
-        self._stop = False
-        self._port, self._clients = port, clients
-        headers = "".join(f"{name}: {value}\r\n" for name, value in server.headers.items())
-        bodies = [server.body(text).encode() for text in texts]
-        self._requests = itertools.cycle([
-            f"POST {server.path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n{headers}"
-            f"Content-Length: {len(body)}\r\n\r\n".encode() + body
-            for body in bodies
-        ])  # fmt: skip
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """Send requests until the block ends; those under way are waited for."""
-        thread = threading.Thread(target=lambda: asyncio.run(self._all()))
-        thread.start()
-        try:
-            yield
-        finally:
-            self._stop = True
-            thread.join()
-
-    async def _all(self) -> None:
-        await asyncio.gather(*(self._client() for _ in range(self._clients)))
-
-    async def _client(self) -> None:
-        while not self._stop:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                while not self._stop:
-                    await self._request(reader, writer)
-            writer.close()
-
-    async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        began, status, generation = time.perf_counter(), "broken", 0
-        try:
-            writer.write(next(self._requests))
-            head = (await reader.readuntil(b"\r\n\r\n")).lower()
-            length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
-            answer = json.loads(await reader.readexactly(length))
-            status = head[9:12].decode()
-            generation = answer["release"]["generation"] if status == "200" else 0
-        finally:
-            self.seen.append(Seen(began, time.perf_counter() - began, status, generation))
+def versions_of(history: Sequence[Release]) -> list[int]:
+    """The model versions that have answered before and are signed."""
+    return sorted({release.model_version for release in history if release.model_version < UNKNOWN_VERSION})
 
 
 def release_anew(project: Project, settings: Settings, engine: Engine, versions: Sequence[int], turn: int) -> Release:
@@ -110,6 +58,23 @@ def release_anew(project: Project, settings: Settings, engine: Engine, versions:
     return promote_by_hand(
         project, settings, by="benchmark", model_version=version, expected=current.generation
     )  # fmt: skip
+
+
+def release_unsigned(project: Project, engine: Engine, server: str) -> int:
+    """Another generation, which nobody has signed; returns it when the server has said that it refuses it."""
+    current = releases.current(engine, project.slug)
+    assert current is not None
+    made = promote.promote(
+        engine, None, project.slug, UNKNOWN_VERSION + current.generation, f"{current.generation:064x}",
+        current.run_key, expected=current.generation, by="benchmark",
+    )  # fmt: skip
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        told = next((one for one in servers.all(engine, project.slug) if one.server == server), None)
+        if told is not None and told.refused_generation == made.generation:
+            return made.generation
+        time.sleep(0.1)
+    raise SystemExit(f"generation {made.generation}, which nobody signed, was not refused within {PATIENCE_S:.0f} s")
 
 
 def forget_engines(settings: Settings, slug: str) -> None:
@@ -132,37 +97,68 @@ def until_answered(load_: Load, generation: int) -> float:
     raise SystemExit(f"generation {generation} did not answer within {PATIENCE_S:.0f} s")
 
 
-def measure(given: argparse.Namespace, settings: Settings, key: str) -> tuple[list[Seen], list[float], list[float]]:
-    """Every request, the switches' times, and how long each release took from the ledger to its first answer."""
+class Measured(NamedTuple):
+    """What was seen."""
+
+    seen: list[Seen]
+    switches: list[float]
+    delays: list[float]
+    """Seconds of each release from the ledger to its first answer."""
+    unsigned: list[int]
+    """Generations that nobody had signed."""
+
+
+def _due(every: int, turn: int) -> bool:
+    return bool(every) and turn % every == every - 1
+
+
+def _name_of_server(engine: Engine, slug: str, started: datetime) -> str:
+    """The server's name in the ledger, as it reported itself since ``started``."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if fresh := [one for one in servers.all(engine, slug) if one.reported >= started]:
+            return fresh[-1].server
+        time.sleep(0.1)
+    raise SystemExit(f"the server did not report itself within {PATIENCE_S:.0f} s")
+
+
+def measure(given: argparse.Namespace, settings: Settings, key: str) -> Measured:
+    """Every request, the switches, and the releases that nobody had signed."""
     project = load(find(given.project, settings))
     engine = engines.ready(settings.database_url)
     history = releases.history(engine, project.slug)
     if not history:
         raise SystemExit(f"{project.slug} has no release in {settings.home}: run `evertune run {project.slug}` first.")
-    versions = sorted({release.model_version for release in history})
+    versions = versions_of(history)
     current = max(history, key=lambda release: release.generation)
     served_here(settings, current)
     texts = pq.read_table(Shelf(settings.home, project.slug).place(current.generation) / CHECKS)["text"].to_pylist()
     server, port = _servers.evertune(project.slug, key, settings.home), _servers.free_port()
-    switches, delays = [], []
+    measured, started = Measured([], [], [], []), datetime.now(UTC)
     with _servers.running(server, port):
+        name = _name_of_server(engine, project.slug, started)
         load_ = Load(server, port, texts[:500], given.clients)
         with load_.running():
             time.sleep(5)
             for turn in range(given.releases):
-                if given.convert_every and turn % given.convert_every == given.convert_every - 1:
+                if _due(given.refuse_every, turn):
+                    measured.unsigned.append(release_unsigned(project, engine, name))
+                if _due(given.convert_every, turn):
                     forget_engines(settings, project.slug)
                 began = time.perf_counter()
                 generation = release_anew(project, settings, engine, versions, turn).generation
-                switches.append(until_answered(load_, generation))
-                delays.append(switches[-1] - began)
+                measured.switches.append(until_answered(load_, generation))
+                measured.delays.append(measured.switches[-1] - began)
                 time.sleep(1.5)
-    return load_.seen, switches, delays
+    measured.seen.extend(load_.seen)
+    return measured
 
 
-def show(seen: Sequence[Seen], switches: Sequence[float], delays: Sequence[float]) -> bool:
-    """Print the figures; whether no request failed and no answer went back to an older release."""
+def show(measured: Measured) -> bool:
+    """Print the figures; whether no request failed and none was answered by what nobody had signed."""
+    seen, switches, delays, unsigned = measured
     failed = [one for one in seen if one.status != "200"]
+    wrong = [one for one in seen if one.generation in unsigned]
     began = np.array([one.began for one in seen])
     took = np.array([one.took for one in seen]) * 1000
     beside = np.zeros(len(seen), bool)
@@ -174,8 +170,9 @@ def show(seen: Sequence[Seen], switches: Sequence[float], delays: Sequence[float
         print(f"{name}: {int(part.sum()):,} requests, p50 {p50:.1f} ms, p99 {p99:.1f} ms, worst {worst:.1f} ms")
     if beside.any() and (~beside).any():
         print(f"worst added latency: {took[beside].max() - np.median(took[~beside]):.1f} ms over the usual median")
+    print(f"{len(unsigned)} releases that nobody had signed, all refused; {len(wrong)} answers by one of them")
     print(f"from the ledger to the first answer: median {np.median(delays):.1f} s, worst {max(delays):.1f} s")
-    return not failed
+    return not failed and not wrong
 
 
 def main() -> int:
@@ -184,6 +181,7 @@ def main() -> int:
     parser.add_argument("--releases", type=int, default=50)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--convert-every", type=int, default=25)
+    parser.add_argument("--refuse-every", type=int, default=10)
     parser.add_argument("--project", default="review-sentiment")
     given = parser.parse_args()
     settings = load_settings()
@@ -193,13 +191,13 @@ def main() -> int:
         engine, name="benchmark", projects=[given.project], scopes=["predict"], by="benchmark", rate_per_s=100_000
     )
     try:
-        seen, switches, delays = measure(given, settings, key)
+        measured = measure(given, settings, key)
     finally:
         keys.revoke(engine, made.id, by="benchmark")
     refused = [one for one in servers.all(engine, given.project) if one.refused_generation]
     for one in refused:
         print(f"{one.server} refused generation {one.refused_generation}: {one.reason}")
-    return 0 if show(seen, switches, delays) and not refused else 1
+    return 0 if show(measured) and not refused else 1
 
 
 if __name__ == "__main__":

@@ -116,13 +116,18 @@ class Loop:
         counts = RowCounts(drawn=800, quarantined=0, deduplicated=0, train=300, validation=400, test=100)
         return Dataset(project="spam", version=version, path=str(folder), rows=counts, labels=LABELS, lock="")
 
-    def send(self, kind: str, count: int = 100, generation: int = 1, labels: bool = False) -> list[str]:
-        """Texts are answered, an hour all together, and drained; with ``labels`` people say that half was right."""
+    def send(
+        self, kind: str, count: int = 100, generation: int = 1, labels: bool = False, canned: int = 0
+    ) -> list[str]:
+        """Texts are answered, an hour all together, and drained; with ``labels`` people say that all was right.
+
+        The last ``canned`` of them are three texts again and again.
+        """
         first, self.sent = self.sent, self.sent + count
         made = []
         for number in range(first, first + count):
             self.now += timedelta(hours=1) / count
-            said = predicted(f"{kind} {number}")
+            said = predicted(f"thanks {number % 3}" if number >= first + count - canned else f"{kind} {number}")
             output = {"label": said.label, "scores": list(said.scores), "cut": False, "tokens": 3}
             made.append(answer(number, "spam", text=said.text, generation=generation, output=output,
                                embedding=said.embedding, received=self.now, answered=self.now))  # fmt: skip
@@ -215,6 +220,20 @@ def test_the_release_that_answers_an_alert_knows_its_traffic(loop: Loop) -> None
     loop.train(3, key="by the clock")
     loop.send("editorial", generation=3)
     assert raised(loop.watch()) == [()]  # it knows what the one before it knew
+
+
+def test_texts_that_are_sent_again_and_again_are_known_as_they_are_tested(loop: Loop) -> None:
+    for _ in range(3):
+        loop.send("editorial", labels=True, canned=30)
+    assert loop.watch().wakes
+    loop.train(2)
+    for _ in range(3):
+        loop.send("editorial", generation=2, canned=30)
+    assert raised(loop.watch()) == [(), (), ()]
+    known = reference.kept(loop.where, "spam", 2)
+    assert known is not None
+    assert known.rows == 2 * 73
+    assert len(set(known.kept.ids)) == known.rows  # or all copies of a text would be kept, or none
 
 
 def test_an_answered_alert_does_not_fire_again_where_the_release_stays(loop: Loop) -> None:

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import structlog
@@ -129,21 +129,30 @@ def _windows(engine: Engine, slug: str, run_key: str) -> list[Window]:
     return []
 
 
-def _texts(engine: Engine, settings: Settings, drifted: Sequence[Window]) -> list[str]:
-    """The newest texts of these windows. In the first of several the drift only began: it is no picture of it."""
+class _Text(NamedTuple):
+    id: str
+    text: str
+    truth: int = UNLABELLED
+
+
+def _texts(engine: Engine, settings: Settings, drifted: Sequence[Window]) -> list[_Text]:
+    """The newest texts of these windows, each once a window, as windows are tested.
+
+    In the first of several windows the drift only began: it is no picture of it.
+    """
     first, later = drifted[0], drifted[1:]
     chosen = later if sum(one.rows for one in later) >= first.rows else drifted
-    texts: list[str] = []
+    texts: list[_Text] = []
     for window in sorted(chosen, key=lambda one: -one.number):
-        texts += traffic.texts(engine, settings, window)
+        texts += [_Text(id_, text) for text, id_ in traffic.texts(engine, settings, window).items()]
         if len(texts) >= MOST:
             break
     return texts[:MOST]
 
 
-def _traffic(served: Served, texts: Sequence[str], folder: Path) -> Sample:
+def _traffic(served: Served, texts: Sequence[_Text], folder: Path) -> Sample:
     truth = _judged(folder, served.labels)
-    return _answered(served, texts, [truth.get(text, UNLABELLED) for text in texts])
+    return _answered(served, [one._replace(truth=truth.get(one.text, UNLABELLED)) for one in texts])
 
 
 def _judged(folder: Path, labels: tuple[str, ...]) -> dict[str, int]:
@@ -171,19 +180,19 @@ def _validation(served: Served, folder: Path) -> Sample:
     table = pq.read_table(folder / "validation.parquet", columns=["row_id", "text", "label"]).sort_by("row_id")
     rows: list[dict[str, Any]] = table.slice(0, MOST).to_pylist()
     index = {label: place for place, label in enumerate(served.labels)}
-    truth = [index.get(row["label"], UNLABELLED) for row in rows]
-    return _answered(served, [row["text"] for row in rows], truth)
+    return _answered(served, [_Text(row["row_id"], row["text"], index.get(row["label"], UNLABELLED)) for row in rows])
 
 
-def _answered(served: Served, texts: Sequence[str], truth: Sequence[int]) -> Sample:
-    """The release's answers, as they would stand in the log."""
-    found = served.answer(texts)
+def _answered(served: Served, texts: Sequence[_Text]) -> Sample:
+    """The release's answers, as they would stand in the log. Ids tell equal texts apart: some of them may be kept."""
+    found = served.answer([one.text for one in texts])
     width = len(found[0].embedding) if found else 0
     return Sample(
         embeddings=traffic.embeddings([one.embedding for one in found], width),
         scores=np.array([one.scores for one in found], np.float64).reshape(len(found), len(served.labels)),
         texts=[one.text for one in found],
         labels=served.labels,
-        truth=np.array(truth, np.int64),
+        truth=np.array([one.truth for one in texts], np.int64),
         weights=np.ones(len(found)),
+        ids=[one.id for one in texts],
     )

@@ -102,9 +102,12 @@ def sample(engine: Engine, settings: Settings, window: Window, shape: Shape) -> 
     return _sample(list(_rows(engine, settings, window, COLUMNS)), shape)
 
 
-def texts(engine: Engine, settings: Settings, window: Window) -> list[str]:
-    """The same answers' texts: redacted and normalised."""
-    return [row["text"] for row in _rows(engine, settings, window, ("generation", "text"))]
+def texts(engine: Engine, settings: Settings, window: Window) -> dict[str, str]:
+    """The same answers' texts, redacted and normalised: text → id of its first answer."""
+    ids: dict[str, str] = {}
+    for row in _rows(engine, settings, window, ("id", "generation", "text")):
+        ids.setdefault(row["text"], row["id"])
+    return ids
 
 
 def _rows(engine: Engine, settings: Settings, window: Window, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

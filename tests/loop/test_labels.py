@@ -12,14 +12,16 @@ from tests.support import small_project
 
 from evertune.data import labelled
 from evertune.data.labelled import LabelledRow
+from evertune.data.split import position
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger import runs, steps
 from evertune.loop import labels
 from evertune.loop.claim import claim
 from evertune.loop.labels import Frozen, freeze
 from evertune.project import Project
-from evertune.records import Pins, Run, RunStatus, Step
+from evertune.records import Pins, Run, RunStatus, Step, Window
 from evertune.settings import Settings
+from evertune.text import row_id
 
 NOW = datetime.now(UTC)
 
@@ -178,3 +180,52 @@ def test_new_labels_are_a_new_plan_and_the_same_ones_are_not(where: Settings, cl
 
 def test_complaints_are_those_that_nobody_asked_for_and_that_never_agree() -> None:
     assert labels.complaints([]) is False
+
+
+def window(since: datetime) -> Window:
+    return Window(
+        project="spam", number=1, generation=3, rows=9, parts=(), since=since, until=NOW, labels_until=NOW, created=NOW
+    )
+
+
+def usable(where: Settings, project: Project, since: datetime = NOW - timedelta(hours=1)) -> labels.Usable:
+    return labels.usable(project, where, window(since), ("a", "b"), NOW)
+
+
+def test_what_a_retrain_can_use_are_known_labels_of_the_drifted_traffic_each_text_once(
+    where: Settings, project: Project
+) -> None:
+    first, second, unknown = answers(where, 3)
+    (again,) = answers(where, 1)
+    (other,) = fill(where.home, [answer(7, answered=NOW - timedelta(hours=1), generation=2)])
+    for id_, truth in [(first, "a"), (second, "b"), (unknown, "never seen"), (again, "a"), (other, "a")]:
+        label(where, id_, truth, origin="expert")
+    assert usable(where, project).rows == 2
+    assert usable(where, project, since=NOW - timedelta(minutes=30)).rows == 0
+
+
+def test_of_what_a_retrain_can_use_the_split_says_what_is_judged_on(where: Settings, project: Project) -> None:
+    for id_ in answers(where, 60):
+        label(where, id_, "a", origin="expert")
+    salt, share = project.preparation.split.salt, project.retraining.judged_share
+    judged = sum(position(row_id(f"text {number}"), salt) < share for number in range(60))
+    assert 0 < judged < 60
+    found = usable(where, project)
+    assert (found.rows, found.judged) == (60, pytest.approx(judged))
+
+
+def test_rows_that_weigh_unlike_are_worth_fewer_to_judge_on(where: Settings, project: Project) -> None:
+    for number, id_ in enumerate(answers(where, 60)):
+        label(where, id_, "a", origin="expert", probability=0.1 + 0.8 * (number % 2))
+    found = usable(where, project)
+    assert found.rows == 60
+    assert found.judged < 0.8 * sum(
+        position(row_id(f"text {number}"), project.preparation.split.salt) < project.retraining.judged_share
+        for number in range(60)
+    )
+
+
+def test_complaints_are_of_no_use_to_a_retrain(where: Settings, project: Project) -> None:
+    for id_ in answers(where, 20):
+        label(where, id_, "b")
+    assert usable(where, project) == (0, 0.0)

@@ -21,7 +21,7 @@ from evertune import files
 from evertune.data import versions
 from evertune.ledger import alerts, runs, segments, steps, triggers, windows
 from evertune.ledger import engine as engines
-from evertune.loop import monitor, reference, traffic, window_reports
+from evertune.loop import labels, monitor, reference, window_reports
 from evertune.loop.claim import claim
 from evertune.loop.monitor import Watched
 from evertune.project import Project
@@ -53,6 +53,7 @@ PROJECT = Project.model_validate(small_project(
         "window": {"rows": 100, "fewest_rows": 20},
         "policy": {"fewest_rows": 100, "fewest_labels": 50, "cooldown_hours": 1},
     },
+    retraining={"fewest_judged": 10},
 ))  # fmt: skip
 LABELS = ("bad", "good")
 
@@ -149,7 +150,7 @@ class Loop:
 def loop(where: Settings, monkeypatch: pytest.MonkeyPatch) -> Loop:
     monkeypatch.setattr(mlflow, "reconcile", lambda *_: None)
     monkeypatch.setattr(windows, "SETTLED", timedelta())
-    monkeypatch.setattr(traffic, "SETTLED", timedelta())
+    monkeypatch.setattr(labels, "SETTLED", timedelta())
 
     def written(settings: Settings, about: Window, *_: object) -> Path:
         return window_reports.folder_of(settings, "spam", about.number) / "report.html"
@@ -392,6 +393,22 @@ def test_a_window_of_an_older_release_is_recorded_untested(loop: Loop) -> None:
     watched = loop.watch()
     assert watched.tested[0].findings == ()
     assert watched.alert is None
+
+
+def test_who_only_reports_wrong_answers_raises_nothing_and_starts_nothing(loop: Loop) -> None:
+    ids = loop.send("review")
+    wrong = [LABELS[predicted(f"review {number}").label == "bad"] for number in range(60)]
+    at = datetime.now(UTC)
+    loop.log([feedback(id_, "spam", truth=truth, at=at) for id_, truth in zip(ids, wrong, strict=False)])
+    watched = loop.watch()
+    assert raised(watched) == [()]
+    assert watched.tested[0].labelled == 0
+    ids = loop.send("editorial")
+    wrong = [LABELS[predicted(f"editorial {number}").label == "bad"] for number in range(100, 200)]
+    loop.log([feedback(id_, "spam", truth=truth, at=at) for id_, truth in zip(ids, wrong, strict=True)])
+    watched = loop.watch()
+    assert watched.alert is not None
+    assert watched.alert.ruling.startswith("No retrain yet: 0 of the drifted texts have a usable label")
 
 
 @pytest.mark.parametrize("kind", ["same", "unknown labels", "other scores"])

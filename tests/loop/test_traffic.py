@@ -10,17 +10,22 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 from tests.serving.log.made import answer, feedback, fill
+from tests.support import small_project
 
 from evertune.ledger import engine as engines
 from evertune.ledger import segments, windows
 from evertune.loop import traffic
 from evertune.loop.traffic import Shape
+from evertune.project import Project
 from evertune.project.monitoring_options import WindowOptions
 from evertune.records import Window
 from evertune.settings import Settings
 
 NOW = datetime.now(UTC)
 SHAPE = Shape(("a", "b"), 16)
+PROJECT = Project.model_validate(small_project(
+    "spam", data={"sources": [{"uri": "/x.csv"}], "columns": {"text": "text", "label": "label"}}, evaluation={},
+))  # fmt: skip
 OPTIONS = WindowOptions(rows=8, fewest_rows=4)
 
 
@@ -102,10 +107,7 @@ def test_odd_answers_do_not_hold_the_others_up(where: Settings, ledger: Engine) 
     assert np.isnan(found.embeddings[:2]).all()
 
 
-def test_labels_weigh_by_the_chance_with_which_they_were_asked_for(
-    where: Settings, ledger: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(traffic, "SETTLED", timedelta())
+def test_labels_weigh_by_the_chance_with_which_they_were_asked_for(where: Settings, ledger: Engine) -> None:
     ids = log(where, ledger, [answer(number, answered=NOW) for number in range(8)])
     window = cut(where, ledger)
     assert window is not None
@@ -115,12 +117,25 @@ def test_labels_weigh_by_the_chance_with_which_they_were_asked_for(
         feedback(id_, at=NOW, truth=truth, probability=chance)
         for id_, (truth, chance) in zip(ids, said, strict=False)
     ])  # fmt: skip
-    found = traffic.labelled(where, about, None, SHAPE)
+    found = traffic.labelled(PROJECT, where, about, None, SHAPE)
     assert dict(zip(found.texts, found.truth.tolist(), strict=True)) == {"text 0": 0, "text 1": 1, "text 2": -1}
     weights = dict(zip(found.texts, found.weights.tolist(), strict=True))
     assert weights["text 0"] == pytest.approx(5 * weights["text 1"])
-    assert len(traffic.labelled(where, about, NOW + timedelta(hours=1), SHAPE)) == 0
+    assert len(traffic.labelled(PROJECT, where, about, NOW + timedelta(hours=1), SHAPE)) == 0
     other = about.model_copy(update={"generation": 9})
-    assert len(traffic.labelled(where, other, None, SHAPE)) == 0
-    early = about.model_copy(update={"since": NOW - timedelta(hours=1)})
-    assert traffic.labels_of_drifted(where, early) == 3
+    assert len(traffic.labelled(PROJECT, where, other, None, SHAPE)) == 0
+
+
+@pytest.mark.parametrize(("confirmed_before", "counted"), [(0, 1), (2, 6)])
+def test_complaints_are_no_sample_of_the_traffic(
+    where: Settings, ledger: Engine, confirmed_before: int, counted: int
+) -> None:
+    ids = log(where, ledger, [answer(number, answered=NOW) for number in range(8)])
+    window = cut(where, ledger)
+    assert window is not None
+    about = window.model_copy(update={"labels_until": NOW + timedelta(days=1)})
+    log(where, ledger, [feedback(ids[7], at=NOW, truth="b", probability=0.5)])
+    log(where, ledger, [feedback(id_, at=NOW, truth="b") for id_ in ids[:5]])  # the model has answered a
+    before = [feedback(id_, at=NOW - timedelta(days=1), truth="a") for id_ in ids[5 : 5 + confirmed_before]]
+    log(where, ledger, before)
+    assert len(traffic.labelled(PROJECT, where, about, NOW - timedelta(hours=1), SHAPE)) == counted

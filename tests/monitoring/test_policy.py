@@ -8,11 +8,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from evertune.monitoring.policy import Facts, decide, is_quiet
-from evertune.project.monitoring_options import Policy, QuietHours
+from evertune.project.monitoring_options import Policy, QuietHours, Retraining
 from evertune.records import Alert, AlertStatus, Signal
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-POLICY = Policy()
+POLICY, RETRAINING = Policy(), Retraining()
+ENOUGH = Facts(labels=400, judged=100)
 ALERT = Alert(
     project="spam", key="drift-1-3", generation=1, window=3, signals=(Signal.EMBEDDING,), rows=500,
     status=AlertStatus.OPEN, ruling="", created=NOW,
@@ -24,51 +25,62 @@ def ago(hours: float) -> datetime:
 
 
 def test_with_rows_and_labels_a_retrain_is_asked_for() -> None:
-    ruling = decide(ALERT, Facts(labels=200), POLICY, NOW)
+    ruling = decide(ALERT, ENOUGH, POLICY, RETRAINING, NOW)
     assert (ruling.retrain, ruling.ask_for_labels) == (True, False)
 
 
 def test_too_few_rows_wait() -> None:
-    ruling = decide(ALERT.model_copy(update={"rows": 199}), Facts(labels=200), POLICY, NOW)
+    ruling = decide(ALERT.model_copy(update={"rows": 199}), ENOUGH, POLICY, RETRAINING, NOW)
     assert not ruling.retrain
     assert "199 answers, 200 are asked for" in ruling.why
 
 
 def test_without_labels_they_are_asked_for_and_nothing_is_retrained() -> None:
-    ruling = decide(ALERT, Facts(labels=199), POLICY, NOW)
+    ruling = decide(ALERT, Facts(labels=399, judged=120), POLICY, RETRAINING, NOW)
     assert (ruling.retrain, ruling.ask_for_labels) == (False, True)
     assert "1 more are needed" in ruling.why
 
 
+def test_no_retrain_starts_that_could_not_show_its_gain() -> None:
+    ruling = decide(ALERT, Facts(labels=900, judged=85), POLICY, RETRAINING, NOW)
+    assert (ruling.retrain, ruling.ask_for_labels) == (False, True)
+    assert "worth 85 rows to judge on, and 100 are needed for that, so about 50 more labels" in ruling.why
+    assert "about 400 more" in decide(ALERT, Facts(labels=0), POLICY, RETRAINING, NOW).why
+
+
+def test_as_many_labels_as_are_asked_for_are_enough_to_judge_on() -> None:
+    assert POLICY.fewest_labels * RETRAINING.judged_share >= RETRAINING.fewest_judged
+
+
 def test_labels_can_be_declared_needless() -> None:
-    assert decide(ALERT, Facts(labels=0), Policy(fewest_labels=0), NOW).retrain
+    assert decide(ALERT, Facts(labels=0), Policy(fewest_labels=0), RETRAINING, NOW).retrain
 
 
 def test_a_release_that_no_longer_answers_is_not_retrained() -> None:
-    assert not decide(ALERT, Facts(labels=500, generation=2), POLICY, NOW).retrain
+    assert not decide(ALERT, ENOUGH._replace(generation=2), POLICY, RETRAINING, NOW).retrain
 
 
 def test_the_cooldown_runs_from_the_last_request() -> None:
-    early = decide(ALERT, Facts(labels=500, retrains=[ago(11.9)]), POLICY, NOW)
+    early = decide(ALERT, ENOUGH._replace(retrains=[ago(11.9)]), POLICY, RETRAINING, NOW)
     assert not early.retrain
     assert "12 hours must pass" in early.why
-    assert decide(ALERT, Facts(labels=500, retrains=[ago(12)]), POLICY, NOW).retrain
+    assert decide(ALERT, ENOUGH._replace(retrains=[ago(12)]), POLICY, RETRAINING, NOW).retrain
 
 
 def test_so_many_a_week() -> None:
     three = [ago(20), ago(50), ago(24 * 7 - 0.1)]
-    assert not decide(ALERT, Facts(labels=500, retrains=three), POLICY, NOW).retrain
-    assert decide(ALERT, Facts(labels=500, retrains=[*three[:2], ago(24 * 7)]), POLICY, NOW).retrain
-    assert not decide(ALERT, Facts(labels=500), Policy(retrains_per_week=0), NOW).retrain
+    assert not decide(ALERT, ENOUGH._replace(retrains=three), POLICY, RETRAINING, NOW).retrain
+    assert decide(ALERT, ENOUGH._replace(retrains=[*three[:2], ago(24 * 7)]), POLICY, RETRAINING, NOW).retrain
+    assert not decide(ALERT, ENOUGH, Policy(retrains_per_week=0), RETRAINING, NOW).retrain
 
 
 def test_a_clock_set_back_holds_the_cooldown() -> None:
-    assert not decide(ALERT, Facts(labels=500, retrains=[ago(-5)]), POLICY, NOW).retrain
+    assert not decide(ALERT, ENOUGH._replace(retrains=[ago(-5)]), POLICY, RETRAINING, NOW).retrain
 
 
 def test_quiet_hours_hold_it_back() -> None:
     quiet = Policy(quiet_hours=QuietHours(start="11:30", end="12:30"))
-    ruling = decide(ALERT, Facts(labels=500), quiet, NOW)
+    ruling = decide(ALERT, ENOUGH, quiet, RETRAINING, NOW)
     assert not ruling.retrain
     assert "quiet hours (11:30 to 12:30, UTC)" in ruling.why
 

@@ -1,4 +1,6 @@
-"""Labelled traffic, frozen for a run: what was labelled up to a moment becomes a file that the run's pins name.
+"""Labelled traffic: frozen for a run, counted for the policy, and cleared of complaints for whoever judges by it.
+
+What was labelled up to a moment becomes a file that the run's pins name.
 
 Of one text the most trusted label counts, and within one origin the newest: an expert's word on a text is not put in
 doubt by a correction of the same text elsewhere.
@@ -8,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from evertune.project import Project
-from evertune.records import Record
+from evertune.records import Record, Window
 from evertune.settings import Settings
+from evertune.text import row_id
 
 if TYPE_CHECKING:
     from evertune.data.labelled import LabelledRow
@@ -38,20 +43,64 @@ class Frozen(Record):
     """Labels given from ``since`` to before this are in it."""
 
 
+class Usable(NamedTuple):
+    """Labelled texts that a retrain can use, each once."""
+
+    rows: int
+    judged: float
+    """Of these, what a model would be judged on, as rows of equal weight."""
+
+
 def freeze(project: Project, settings: Settings, now: datetime | None = None) -> Frozen | None:
     """Write the project's labels of the last ``retraining.days`` to a file; ``None`` where there are none."""
     from evertune.data import labelled as store
-    from evertune.serving.log import labels
 
     until = (now or datetime.now(UTC)) - SETTLED
     since = until - timedelta(days=project.retraining.days)
-    found = labels.labelled(settings.home / "traffic", project.slug, since, until, _classes(project))
-    rows = _rows(agreed(found))
+    rows = _rows(_counting(project, settings, until))
     if not rows:
         return None
     watermark = store.write(rows, settings, project.slug)
     judged = sum(row.judged for row in rows)
     return Frozen(watermark=watermark, rows=len(rows), judged=judged, since=since, until=until)
+
+
+def usable(project: Project, settings: Settings, window: Window, classes: Sequence[str], now: datetime) -> Usable:
+    """What a retrain could use of the labels of the window's release, from the window on, by the database's ``now``.
+
+    As the run that it starts will count them: no complaints, no label that is none of ``classes``, and the same sides.
+    But which documents the sources have too is known only when they are drawn: here they count as if they had none.
+    """
+    from evertune.data import recent
+    from evertune.data.split import RECENT
+
+    texts = {
+        row.text: row
+        for row in _rows(_counting(project, settings, now - SETTLED))
+        if row.judged and row.label in classes
+        if row.generation == window.generation and row.answered >= window.since
+    }
+    groups = [row.group or row_id(text) for text, row in texts.items()]
+    sides = recent.sides(groups, [True] * len(groups), project.preparation.split, project.retraining, frozenset())
+    chances = [row.probability for row, side in zip(texts.values(), sides, strict=True) if side == RECENT]
+    weights = recent.weights(np.array([np.nan if one is None else one for one in chances], np.float64))
+    return Usable(rows=len(texts), judged=recent.effective(weights))
+
+
+def without_complaints(
+    found: Sequence[Labelled], project: Project, settings: Settings, until: datetime
+) -> Sequence[Labelled]:
+    """Without the unasked labels, where those of the last ``retraining.days`` are complaints: as a run would judge."""
+    if not any(map(_unasked, found)) or not complaints(_counting(project, settings, until)):
+        return found
+    return [one for one in found if not _unasked(one)]
+
+
+def _counting(project: Project, settings: Settings, until: datetime) -> list[Labelled]:
+    from evertune.serving.log import labels
+
+    since = until - timedelta(days=project.retraining.days)
+    return agreed(labels.labelled(settings.home / "traffic", project.slug, since, until, _classes(project)))
 
 
 def _classes(project: Project) -> tuple[str, ...]:

@@ -14,10 +14,11 @@ from sqlalchemy import Engine
 from evertune.ledger import alerts, releases, triggers, windows
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger.alerts import AlertEntry, Standing
-from evertune.loop import notify, traffic
+from evertune.loop import labels, notify, traffic
 from evertune.loop import reference as references
 from evertune.loop import window_reports as reports
 from evertune.loop.followed import served_here
+from evertune.loop.labels import Usable
 from evertune.monitoring import policy
 from evertune.monitoring.budget import advance, crossed
 from evertune.monitoring.detect import detect
@@ -116,7 +117,7 @@ def _test(engine: Engine, project: Project, settings: Settings, about: Window, s
         return _told(about, (), before, (), 0, "")
     shape = traffic.Shape(known.labels, known.embeddings.shape[1])
     last = windows.get(engine, project.slug, about.number - 1)
-    labelled = traffic.labelled(settings, about, last.labels_until if last else None, shape)
+    labelled = traffic.labelled(project, settings, about, last.labels_until if last else None, shape)
     answers = traffic.sample(engine, settings, about, shape)
     findings = detect(known, answers, labelled, project.monitoring.signals, seed=about.number)
     after = advance(before, findings, about, project.monitoring)
@@ -188,13 +189,13 @@ def decide(project: Project, settings: Settings) -> Alert | None:
     engine = ledger_engine.ready(settings.database_url)
     _reconcile(engine, project, settings)
     waiting = alerts.open_one(engine, project.slug)
-    labels = _labels(engine, settings, waiting) if waiting else 0
+    usable = _labels(engine, project, settings, waiting) if waiting else Usable(0, 0.0)
 
     def rule(alert: AlertEntry, standing: Standing) -> tuple[bool, str]:
         if waiting is None or alert.key != waiting.key:
             return False, alert.ruling  # raised this moment: the next look has its labels counted
-        facts = policy.Facts(labels, standing.retrains, standing.generation, standing.working)
-        ruling = policy.decide(alert, facts, project.monitoring.policy, standing.now)
+        facts = policy.Facts(usable.rows, usable.judged, standing.retrains, standing.generation, standing.working)
+        ruling = policy.decide(alert, facts, project.monitoring.policy, project.retraining, standing.now)
         return ruling.retrain, ruling.why
 
     found = alerts.rule(engine, project.slug, rule)
@@ -204,9 +205,15 @@ def decide(project: Project, settings: Settings) -> Alert | None:
     return found
 
 
-def _labels(engine: Engine, settings: Settings, alert: AlertEntry) -> int:
+def _labels(engine: Engine, project: Project, settings: Settings, alert: AlertEntry) -> Usable:
     about = windows.get(engine, alert.project, alert.window)
-    return traffic.labels_of_drifted(settings, about) if about else 0
+    release = releases.current(engine, alert.project)
+    if about is None or release is None or release.generation != alert.generation:
+        return Usable(0, 0.0)  # the ruling says that what it accuses no longer answers
+    known, _ = references.learned(engine, alert.project, release)
+    with ledger_engine.reading(engine) as session:
+        now = ledger_engine.clock(session)
+    return labels.usable(project, settings, about, known.labels, now)
 
 
 def _reconcile(engine: Engine, project: Project, settings: Settings) -> None:

@@ -80,17 +80,22 @@ def _made(engine: Engine, project: Project, settings: Settings, release: Release
         return Reference.of(_validation(served, folder))
 
 
-@contextlib.contextmanager
-def _dataset(engine: Engine, project: Project, settings: Settings, release: Release) -> Iterator[Path]:
-    """The data set of the release's run, from its workspace or, where that is gone, from DVC's remote."""
+def learned(engine: Engine, slug: str, release: Release) -> tuple[Dataset, Pins]:
+    """The data set that the release has learned, and its run's pins. Raises :class:`EvertuneError` where not known."""
     prepared, claimed = (steps.result(engine, release.run_key, step) for step in (Step.PREPARE, Step.CLAIM))
     if prepared is None or claimed is None:
         raise EvertuneError(
-            f"The reference of release {release.generation} of {project.slug} cannot be made: the ledger has no data "
+            f"The reference of release {release.generation} of {slug} cannot be made: the ledger has no data "
             f"set of its run {release.run_key}. Train a release here, or set EVERTUNE_DATABASE_URL to the ledger of "
             "the installation that trained it."
         )
-    dataset = Dataset.model_validate(prepared)
+    return Dataset.model_validate(prepared), Pins.model_validate(claimed["pins"])
+
+
+@contextlib.contextmanager
+def _dataset(engine: Engine, project: Project, settings: Settings, release: Release) -> Iterator[Path]:
+    """The data set of the release's run, from its workspace or, where that is gone, from DVC's remote."""
+    dataset, pins = learned(engine, project.slug, release)
     there = settings.runs / release.run_key / "data" / project.slug / "dataset"
     try:
         files.verify(there, dataset.version)
@@ -101,7 +106,6 @@ def _dataset(engine: Engine, project: Project, settings: Settings, release: Rele
         return
     settings.cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.cache, prefix="reference.") as aside:
-        pins = Pins.model_validate(claimed["pins"])
         was = _with_sources(project, pins)
         yield versions.checkout(settings, dataset.lock, was, pins, Path(aside) / "data")
 

@@ -7,7 +7,7 @@ What a file that is gone or torn held is passed over and told; the monitor goes 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,8 +17,10 @@ from sqlalchemy import Engine
 
 from evertune.ledger import windows
 from evertune.ledger.cutting import Outline, Pending
-from evertune.ledger.windows import SETTLED, Read
+from evertune.ledger.windows import Read
+from evertune.loop.labels import without_complaints
 from evertune.monitoring.samples import UNLABELLED, Sample
+from evertune.project import Project
 from evertune.records import UnreachableError, Window
 from evertune.serving.log import parquet
 from evertune.serving.log.codec import EMBEDDING
@@ -154,13 +156,20 @@ def embeddings(rows: Sequence[np.ndarray[Any, Any] | None], width: int) -> np.nd
     return found
 
 
-def labelled(settings: Settings, window: Window, since: datetime | None, shape: Shape) -> Sample:
+def labelled(project: Project, settings: Settings, window: Window, since: datetime | None, shape: Shape) -> Sample:
     """The answers of the window's release whose labels came from ``since`` until the window's end of labels.
 
-    They are mostly of earlier windows: labels come late. They count by how they were picked.
+    They are mostly of earlier windows: labels come late. They count by how they were picked; complaints do not count.
     """
-    found = labelled_answers(settings.home / "traffic", window.project, since, window.labels_until, shape.labels)
-    return _labelled([one for one in found if one.answer.generation == window.generation], shape)
+    until = window.labels_until
+    found = labelled_answers(settings.home / "traffic", window.project, since, until, shape.labels)
+    ours = [one for one in found if one.answer.generation == window.generation]
+    fair = without_complaints(ours, project, settings, until)
+    if len(fair) < len(ours):
+        log.info(
+            "traffic.complaints_left_out", project=window.project, window=window.number, labels=len(ours) - len(fair)
+        )
+    return _labelled(fair, shape)
 
 
 def _labelled(found: Sequence[Labelled], shape: Shape) -> Sample:
@@ -179,10 +188,3 @@ def _labelled(found: Sequence[Labelled], shape: Shape) -> Sample:
         weights=weights(chances),
         ids=[one.prediction_id for one in fit],
     )
-
-
-def labels_of_drifted(settings: Settings, window: Window) -> int:
-    """Labelled answers of the window's release from the window on: what a retrain has to learn and to be judged by."""
-    until = datetime.now(UTC) - SETTLED
-    found = labelled_answers(settings.home / "traffic", window.project, window.since, until)
-    return sum(one.answer.generation == window.generation and one.answer.answered >= window.since for one in found)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from evertune.project.monitoring_options import Policy, QuietHours
+from evertune.project.monitoring_options import Policy, QuietHours, Retraining
 from evertune.records import Alert
 
 WEEK = timedelta(days=7)
@@ -17,7 +18,9 @@ class Facts(NamedTuple):
     """What the policy goes by, besides the alert."""
 
     labels: int
-    """Labelled answers of the drifted traffic."""
+    """Texts of the drifted traffic with a label that can be learned from."""
+    judged: float = 0.0
+    """Of these, what a model would be judged on, as rows of equal weight."""
     retrains: Sequence[datetime] = ()
     """When retrains for drift were asked for, newest first."""
     generation: int = 1
@@ -35,19 +38,19 @@ class Ruling(NamedTuple):
     """In words, for people."""
 
 
-def decide(alert: Alert, facts: Facts, policy: Policy, now: datetime) -> Ruling:
+def decide(alert: Alert, facts: Facts, policy: Policy, retraining: Retraining, now: datetime) -> Ruling:
     """Rule on an open alert. ``now`` is the database's time: cooldown and limit hold whatever a worker's clock says.
 
-    What is missing for good (rows, labels) is told before what only has to be waited for.
+    What is missing for good (rows, labels) is told before what only has to be waited for. Labels are enough when there
+    are also enough of them to judge on: a retrain that is judged on the frozen test rows alone cannot show what it has
+    gained on drifted traffic.
     """
     if facts.generation != alert.generation:
         return _no(f"release {alert.generation}, which it accuses, no longer answers")
     if alert.rows < policy.fewest_rows:
         return _no(f"it rests on {alert.rows} answers, {policy.fewest_rows} are asked for")
-    if facts.labels < policy.fewest_labels:
-        missing = policy.fewest_labels - facts.labels
-        why = f"{facts.labels} of the drifted answers are labelled, {missing} more are needed: label some, at /review"
-        return Ruling(retrain=False, ask_for_labels=True, why=f"No retrain yet: {why}.")
+    if asks := _asks(facts, policy, retraining):
+        return Ruling(retrain=False, ask_for_labels=True, why=f"No retrain yet: {asks}: label some, at /review.")
     if waits := _waits(facts.retrains, policy, now):
         return _no(waits)
     after = ", after the run that is at work" if facts.working else ""
@@ -56,6 +59,21 @@ def decide(alert: Alert, facts: Facts, policy: Policy, now: datetime) -> Ruling:
 
 def _no(why: str) -> Ruling:
     return Ruling(retrain=False, ask_for_labels=False, why=f"No retrain yet: {why}.")
+
+
+def _asks(facts: Facts, policy: Policy, retraining: Retraining) -> str:
+    """Which labels are missing; empty where none, or where the project wants none."""
+    if policy.fewest_labels == 0:
+        return ""
+    missing = max(policy.fewest_labels - facts.labels, 0)
+    unjudged = retraining.fewest_judged - facts.judged
+    if unjudged > 0:
+        more = max(missing, math.ceil(unjudged / retraining.judged_share))
+        return (
+            f"{facts.labels} of the drifted texts have a usable label, worth {facts.judged:.0f} rows to judge on, and "
+            f"{retraining.fewest_judged} are needed for that, so about {more} more labels"
+        )
+    return f"{facts.labels} of the drifted texts have a usable label, {missing} more are needed" if missing else ""
 
 
 def _waits(retrains: Sequence[datetime], policy: Policy, now: datetime) -> str:

@@ -61,9 +61,10 @@ class Policy(Options):
 
     fewest_rows: Annotated[int, Field(ge=1)] = 200
     """Answers that the alert must rest on."""
-    fewest_labels: Annotated[int, Field(ge=0)] = 200
-    """Labelled answers of the drifted traffic that must be there to learn and to judge from. Without them, labels are
-    asked for and nothing is retrained."""
+    fewest_labels: Annotated[int, Field(ge=0)] = 400
+    """Texts of the drifted traffic that must have a usable label, to learn and to judge from; so many more that
+    `retraining.fewest_judged` of them are to judge on. Until then labels are asked for and nothing is retrained. `0`:
+    retrain without."""
     cooldown_hours: Annotated[float, Field(ge=0, le=24 * 365)] = 12.0
     """Hours between the starts of two retrains for drift, by the database's clock."""
     retrains_per_week: Annotated[int, Field(ge=0, le=1000)] = 3

@@ -15,7 +15,7 @@ OPTIONS = Monitoring()
 SIX = len(Signal)
 
 
-def window(until: datetime, since: datetime | None = None) -> Window:
+def window(until: datetime, since: datetime | None = None, created: datetime | None = None) -> Window:
     since = since or until - timedelta(days=1)
     return Window(
         project="p",
@@ -26,7 +26,7 @@ def window(until: datetime, since: datetime | None = None) -> Window:
         since=since,
         until=until,
         labels_until=until,
-        created=until,
+        created=created or until,
     )
 
 
@@ -60,11 +60,29 @@ def test_time_earns_not_windows() -> None:
 
 def test_a_clock_that_jumps_earns_nothing_or_a_month() -> None:
     before = Evidence(total=0.0, until=START)
-    back = advance(before, findings(), window(START - timedelta(days=99)), OPTIONS)
+    back = advance(before, findings(), window(START - timedelta(days=99), created=START + timedelta(days=1)), OPTIONS)
     assert back.total == 0
     assert back.until == START  # what has been earned is not earned again
     ahead = advance(before, findings(), window(START + timedelta(days=9_999)), OPTIONS)
     assert ahead.total == pytest.approx(budget.LONGEST / YEAR)
+
+
+def test_an_answer_from_next_year_does_not_silence_this_one() -> None:
+    today, tomorrow = START + timedelta(days=1), START + timedelta(days=2)
+    jumped = advance(Evidence(until=START), findings(), window(today + YEAR, created=today), OPTIONS)
+    assert jumped.until == today
+    assert jumped.total == pytest.approx(timedelta(days=1) / YEAR)
+    after = advance(jumped, findings(1e6), window(tomorrow, created=tomorrow), OPTIONS)
+    assert crossed(after, findings(1e6))
+
+
+def test_when_the_databases_clock_is_put_right_time_earns_again() -> None:
+    ahead = START + YEAR
+    jumped = advance(Evidence(until=START), findings(), window(ahead), OPTIONS)
+    right = advance(jumped, findings(0.0), window(START + timedelta(days=1)), OPTIONS)
+    assert right.total == 0
+    after = advance(right, findings(), window(START + timedelta(days=2)), OPTIONS)
+    assert after.total == pytest.approx(timedelta(days=1) / YEAR)
 
 
 def test_the_first_window_earns_its_own_time() -> None:

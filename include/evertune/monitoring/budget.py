@@ -18,7 +18,7 @@ from evertune.records.traffic import Evidence, Finding, Signal, Window
 
 YEAR = timedelta(days=365.25)
 LONGEST = timedelta(days=31)
-"""Time between two windows beyond this earns nothing: the clock may have jumped."""
+"""Time between two windows beyond this earns nothing: the clock, the database's too, may have jumped."""
 SMALLEST_P = 1e-12
 MOST = 1e6
 """Evidence of a signal is not kept beyond this, so that what has ended fades in weeks and not in years."""
@@ -44,14 +44,14 @@ def advance(before: Evidence, findings: Sequence[Finding], window: Window, optio
     """The evidence after a window. What could not be tested says nothing: its evidence stays, and earns nothing."""
     signals = watched(options.signals)
     if not signals:
-        return Evidence(until=window.until)
+        return Evidence(until=_end(window))
     earned = options.false_alerts_per_year * (_passed(before.until, window) / YEAR) / len(signals)
     tested = {finding.signal: finding.e for finding in findings if finding.rows > 0}
     found = {}
     for signal in signals:
         held = before.by_signal.get(signal, 0.0)
         found[signal] = min((held + earned) * tested[signal], MOST) if signal in tested else held
-    return Evidence(total=sum(found.values()), by_signal=found, until=_later(before.until, window.until))
+    return Evidence(total=sum(found.values()), by_signal=found, until=_later(before.until, window))
 
 
 def crossed(evidence: Evidence, findings: Sequence[Finding]) -> tuple[Signal, ...]:
@@ -70,10 +70,16 @@ def crossed(evidence: Evidence, findings: Sequence[Finding]) -> tuple[Signal, ..
 
 
 def _passed(before: datetime | None, window: Window) -> timedelta:
-    # A clock that was set back earns nothing twice; one that jumped ahead earns a month at most.
+    # A server's clock that was set back earns nothing twice.
     start = window.since if before is None else before
-    return min(max(window.until - start, timedelta()), LONGEST)
+    return min(max(_end(window) - start, timedelta()), LONGEST)
 
 
-def _later(before: datetime | None, until: datetime) -> datetime:
-    return until if before is None else max(before, until)
+def _later(before: datetime | None, window: Window) -> datetime:
+    # Never after the window was cut: one answer of next year would hold back all that this year earns.
+    return _end(window) if before is None else min(max(before, _end(window)), window.created)
+
+
+def _end(window: Window) -> datetime:
+    """When the last answer was given, as far as the database's clock can bear it out."""
+    return min(window.until, window.created)

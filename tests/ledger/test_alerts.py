@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Barrier
 
 import pytest
@@ -138,7 +138,9 @@ def test_a_retrain_is_asked_for_once(ledger: Engine, champion: Run) -> None:
     (asked,) = triggers.pending(ledger, "spam")
     assert (asked.cause, asked.key, asked.generation) == (Cause.ALERT, "drift-1-1", 1)
     assert alerts.rule(ledger, "spam", yes) is None
-    raised(ledger, window(ledger, 2))
+    extended = raised(ledger, window(ledger, 2), (Signal.F1,))
+    assert extended is not None
+    assert (extended.until, extended.signals) == (2, (Signal.EMBEDDING, Signal.F1))
     assert alerts.rule(ledger, "spam", yes) is None
     assert len(triggers.pending(ledger, "spam")) == 1
 
@@ -175,7 +177,46 @@ def test_a_verdict_answers_the_alert_and_evidence_begins_anew(
     alerts.settle(ledger, "spam")
     assert alerts.history(ledger, "spam")[0].status == AlertStatus.ANSWERED
     assert alerts.evidence(ledger, second) == Evidence(until=first.until)
-    assert alerts.answered_effects(ledger, "spam", 1) == {Signal.EMBEDDING: 0.4}
+    assert alerts.answered_effects(ledger, second, ()) == {Signal.EMBEDDING: 0.4}
+
+
+def test_what_was_answered_is_answered_for_all_signals_that_spoke_of_it(
+    ledger: Engine, champion: Run, verdict: Callable[..., Outcome]
+) -> None:
+    chance = finding(0.5, Signal.F1).model_copy(update={"e": 0.4})
+    seen = [finding(), finding(0.2, Signal.ERRORS), chance]
+    alerts.record(ledger, window(ledger, 1), seen, Evidence(total=2.0), EMBEDDING)
+    alerts.rule(ledger, "spam", yes)
+    second = window(ledger, 2)
+    run = runs.claim(ledger, "spam", "two", 60)
+    assert run is not None
+    runs.finish(ledger, run, verdict(run))
+    alerts.settle(ledger, "spam")
+    before = {Signal.EMBEDDING: 0.4, Signal.ERRORS: 0.2}
+    assert alerts.answered_effects(ledger, second, ()) == before
+    # Its labels were given before the verdict, its answers may be of anything.
+    after = [finding(0.9), finding(0.3, Signal.ERRORS)]
+    assert alerts.answered_effects(ledger, second, after) == before | {Signal.ERRORS: 0.3}
+    alerts.record(ledger, second, after, Evidence(), ())
+    third = window(ledger, 3)
+    assert alerts.answered_effects(ledger, third, [finding(0.9, Signal.ERRORS)]) == before | {Signal.ERRORS: 0.9}
+
+
+def test_labels_given_after_the_verdict_are_news(
+    ledger: Engine, champion: Run, verdict: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised(ledger, window(ledger, 1))
+    alerts.rule(ledger, "spam", yes)
+    run = runs.claim(ledger, "spam", "two", 60)
+    assert run is not None
+    runs.finish(ledger, run, verdict(run))
+    alerts.settle(ledger, "spam")
+    monkeypatch.setattr(windows, "SETTLED", timedelta())
+    window(ledger, 2)
+    window(ledger, 3)
+    third = windows.get(ledger, "spam", 3)
+    assert third is not None
+    assert alerts.answered_effects(ledger, third, [finding(0.9, Signal.ERRORS)]) == {Signal.EMBEDDING: 0.4}
 
 
 def test_evidence_is_of_one_release(ledger: Engine, champion: Run) -> None:

@@ -252,6 +252,27 @@ def test_an_answered_alert_does_not_fire_again_where_the_release_stays(loop: Loo
     assert not watched.wakes
 
 
+def test_an_answered_alert_does_not_fire_again_through_the_labels_that_it_asked_for(loop: Loop) -> None:
+    loop.send("editorial")
+    ids = loop.send("editorial", labels=False)
+    assert not loop.watch().wakes  # it asks for labels
+    wrong = [("bad", "good")[predicted(f"editorial {number}").label == "bad"] for number in range(100, 200)]
+    at = datetime.now(UTC)
+    loop.log([feedback(id_, "spam", truth=truth, origin="expert", at=at)
+              for id_, truth in zip(ids, wrong, strict=True)])  # fmt: skip
+    assert loop.watch().wakes
+    run = runs.claim(loop.ledger, "spam", "two", 600)
+    assert run is not None
+    verdict = Verdict(decision=Decision.REJECT, reasons=("no better",))
+    runs.finish(loop.ledger, run, Outcome(run_key=run.key, project="spam", method="full", verdict=verdict))
+    loop.send("editorial")
+    watched = loop.watch()
+    assert watched.tested[0].labelled == 100
+    assert {one.signal for one in watched.tested[0].findings if one.matters} >= {Signal.F1, Signal.ERRORS}
+    assert raised(watched) == [()]
+    assert not watched.wakes
+
+
 def test_nobody_is_woken_for_what_somebody_works_on_or_what_failed(loop: Loop) -> None:
     loop.send("editorial")
     loop.send("editorial", labels=True)

@@ -6,11 +6,11 @@ an alert start a retrain and the trigger. Whoever is killed between the two find
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Engine, Select, select
+from sqlalchemy import Engine, Select, func, select
 from sqlalchemy.orm import Session
 
 from evertune.ledger import events, releases, triggers
@@ -31,6 +31,7 @@ from evertune.records import (
 )
 
 NOT_RULED = "The policy has not ruled on it yet."
+OF_LABELS = (Signal.F1, Signal.ERRORS)
 STANDING = (AlertStatus.OPEN.value, AlertStatus.TRIGGERED.value)
 
 
@@ -154,7 +155,7 @@ def _raise(
         )
         about = {"alert": key, "generation": window.generation, "window": window.number, "rows": window.rows}
         events.append(session, window.project, events.Kind.ALERT, {**about, "signals": signals})
-    elif row.status == AlertStatus.OPEN:
+    else:
         row.until, row.rows = window.number, row.rows + window.rows
         row.signals = list(dict.fromkeys([*row.signals, *(one.value for one in raised)]))
         row.explanation = told or row.explanation
@@ -246,22 +247,39 @@ def absorbed(engine: Engine, project: str, run_key: str) -> list[AlertEntry]:
         return [_entry(row) for row in session.scalars(query)]
 
 
-def answered_effects(engine: Engine, project: str, generation: int) -> dict[Signal, float]:
-    """How large the effect of each signal was, at most, when an alert of it was answered and the release stayed.
+def answered_effects(engine: Engine, about: Window, findings: Sequence[Finding]) -> dict[Signal, float]:
+    """How large the effect of each signal was, at most, when an alert was answered and the window's release stayed.
 
-    An answered alert does not fire again: only what has moved on from there does.
+    An answered alert does not fire again, through whatever signal: only what has moved on from there does. Signals
+    that it did not name count where they spoke for a drift: chance, in a window of few rows, must not deafen them.
+    ``findings`` are those of the window itself, which is not recorded yet.
     """
     found: dict[Signal, float] = {}
     with reading(engine) as session:
-        for alert in session.scalars(_of(project, generation, AlertStatus.ANSWERED)):
-            query = select(FindingsRow).where(
-                FindingsRow.project == project, FindingsRow.window >= alert.window, FindingsRow.created <= alert.closed
-            )
-            for row in session.scalars(query):
-                for one in map(Finding.model_validate, row.findings):
-                    if one.signal in alert.signals:
-                        found[one.signal] = max(found.get(one.signal, 0.0), one.effect)
+        for alert in session.scalars(_of(about.project, about.generation, AlertStatus.ANSWERED)):
+            for one in _answered(session, alert, about, findings):
+                if one.signal in alert.signals or one.e > 1:
+                    found[one.signal] = max(found.get(one.signal, 0.0), one.effect)
     return found
+
+
+def _answered(session: Session, alert: AlertRow, about: Window, findings: Sequence[Finding]) -> Iterator[Finding]:
+    """What was found before the answer; and of labels given before it, which the run knew, also what was found after.
+
+    Windows close after their labels came: those that let the policy ask for the run may be tested after its verdict.
+    """
+    later = select(func.min(WindowRow.number)).where(WindowRow.labels_until > alert.closed)
+    last = session.scalar(later.where(WindowRow.project == alert.project)) or about.number
+    query = select(FindingsRow).where(
+        FindingsRow.project == alert.project,
+        FindingsRow.window >= alert.window,
+        (FindingsRow.created <= alert.closed) | (FindingsRow.window <= last),
+    )
+    for row in session.scalars(query):
+        known = row.created <= alert.closed
+        yield from (one for one in map(Finding.model_validate, row.findings) if known or one.signal in OF_LABELS)
+    if about.number <= last:
+        yield from (one for one in findings if one.signal in OF_LABELS)
 
 
 def _of(project: str, generation: int, *statuses: AlertStatus) -> Select[AlertRow]:

@@ -145,10 +145,10 @@ def _reference(
 def _moved_on(
     engine: Engine, about: Window, findings: Sequence[Finding], raised: Sequence[Signal]
 ) -> tuple[Signal, ...]:
-    """Without the signals that an alert was answered for, unless they have moved on from there by what matters."""
+    """Without the signals that have not moved on, by what matters, from where an alert was answered."""
     if not raised:
         return ()
-    answered = alerts.answered_effects(engine, about.project, about.generation)
+    answered = alerts.answered_effects(engine, about, findings)
     least = {one.signal: answered[one.signal] + one.smallest for one in findings if one.signal in answered}
     effects = {one.signal: one.effect for one in findings}
     return tuple(signal for signal in raised if effects[signal] >= least.get(signal, 0.0))

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from evertune.ledger import runs, triggers
+from evertune.ledger.engine import clock, writing
+from evertune.ledger.tables import RunRow
 from evertune.records import Cause, EvertuneError, Run
 
 
@@ -48,3 +51,47 @@ def test_words_that_a_database_refuses_are_mended(ledger: Engine) -> None:
     run = runs.claim(ledger, "spam", "one", 60)
     assert run is not None
     assert run.reasons == ("naïve \ufffd and ?, 日本語",)
+
+
+def ago(ledger: Engine, column: str, passed: timedelta) -> None:
+    """So long ago the newest run ended, or its lease did."""
+    with writing(ledger) as session:
+        last = session.scalar(select(RunRow).order_by(RunRow.id.desc()).limit(1))
+        setattr(last, column, clock(session) - passed)
+
+
+def test_who_has_begun_nothing_is_woken_at_once(ledger: Engine) -> None:
+    assert not triggers.unheard(ledger, "spam")
+    triggers.request(ledger, "spam", Cause.CLOCK, "night", "night")
+    assert not triggers.unheard(ledger, "spam")
+    triggers.request(ledger, "spam", Cause.ALERT, "drift", "drift")
+    assert triggers.unheard(ledger, "spam")
+
+
+@pytest.mark.parametrize(("failures", "hours"), [(1, 1), (2, 2), (3, 4), (7, 24)])
+def test_for_a_run_that_failed_somebody_is_woken_after_a_growing_pause(
+    ledger: Engine, failures: int, hours: int
+) -> None:
+    triggers.request(ledger, "spam", Cause.ALERT, "drift", "drift")
+    for _ in range(failures):
+        run = runs.claim(ledger, "spam", "one", 60)
+        assert run is not None
+        assert not triggers.unheard(ledger, "spam")
+        runs.fail(ledger, run, "the disk is full")
+    ago(ledger, "ended", timedelta(hours=hours - 0.1))
+    assert not triggers.unheard(ledger, "spam")
+    ago(ledger, "ended", timedelta(hours=hours))
+    assert triggers.unheard(ledger, "spam")
+
+
+def test_for_a_run_whose_owner_is_gone_somebody_is_woken(ledger: Engine) -> None:
+    triggers.request(ledger, "spam", Cause.ALERT, "drift", "drift")
+    runs.claim(ledger, "spam", "one", 60)
+    ago(ledger, "lease_until", timedelta(minutes=50))
+    assert not triggers.unheard(ledger, "spam")
+    ago(ledger, "lease_until", timedelta(hours=1))
+    assert triggers.unheard(ledger, "spam")
+
+
+def test_the_pause_is_a_day_at_most_however_often_it_failed() -> None:
+    assert triggers.pause(9_999) == timedelta(days=1)

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
 from evertune.ledger.engine import clock, reading, writing
-from evertune.ledger.tables import TriggerRow, printable
+from evertune.ledger.tables import RunRow, TriggerRow, printable
 from evertune.project.options import SLUG
 from evertune.records import Cause, EvertuneError, Trigger
 
 VERDICT, UNANSWERED = "verdict", "unanswered"
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(hours=1), timedelta(days=1)
 PENDING = (TriggerRow.run_key.is_(None), TriggerRow.closed.is_(None))
 
 
@@ -61,12 +62,26 @@ def find(session: Session, project: str, key: str) -> TriggerRow | None:
 
 
 def unheard(engine: Engine, project: str) -> bool:
-    """Whether an alert asked for a run that nobody has begun yet. One whose run failed waits for the next by itself."""
-    query = select(TriggerRow.id).where(
-        TriggerRow.project == project, *PENDING, TriggerRow.cause == Cause.ALERT.value, TriggerRow.runs == 0
+    """Whether an alert asked for a run and it is time to wake somebody for it.
+
+    At once where nobody has begun it; where its last run failed, or its owner is gone, after a pause that doubles each
+    time: a project whose schedule is off has no clock that would come by, and what fails must not fail all day.
+    """
+    asked = select(TriggerRow.runs).where(
+        TriggerRow.project == project, TriggerRow.cause == Cause.ALERT.value, TriggerRow.closed.is_(None)
     )
     with reading(engine) as session:
-        return session.scalar(query.limit(1)) is not None
+        begun = session.scalars(asked).all()
+        last = session.scalar(select(RunRow).where(RunRow.project == project).order_by(RunRow.id.desc()).limit(1))
+        if last is None or 0 in begun:
+            return bool(begun)
+        since = clock(session) - (last.ended or last.lease_until)
+        return any(since >= pause(runs) for runs in begun)
+
+
+def pause(runs: int) -> timedelta:
+    """How long after the last of so many runs that came to nothing somebody is woken again."""
+    return min(FIRST_PAUSE * 2 ** min(runs - 1, 10), LONGEST_PAUSE)
 
 
 def asked_by_alerts(session: Session, project: str, most: int = 1000) -> list[datetime]:

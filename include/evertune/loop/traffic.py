@@ -159,10 +159,11 @@ def embeddings(rows: Sequence[np.ndarray[Any, Any] | None], width: int) -> np.nd
 def labelled(project: Project, settings: Settings, window: Window, since: datetime | None, shape: Shape) -> Sample:
     """The answers of the window's release whose labels came from ``since`` until the window's end of labels.
 
-    They are mostly of earlier windows: labels come late. They count by how they were picked; complaints do not count.
+    They are mostly of earlier windows: labels come late. They count by how they were picked; complaints do not count,
+    nor does a label that an earlier window has counted.
     """
     until = window.labels_until
-    found = labelled_answers(settings.home / "traffic", window.project, since, until, shape.labels)
+    found = labelled_answers(settings.home / "traffic", window.project, since, until, shape.labels, news=True)
     ours = [one for one in found if one.answer.generation == window.generation]
     fair = without_complaints(ours, project, settings, until)
     if len(fair) < len(ours):

@@ -44,24 +44,40 @@ class Labelled(NamedTuple):
 
 
 def labelled(
-    traffic: Path, project: str, since: datetime | None, until: datetime, classes: Collection[str] = ()
+    traffic: Path,
+    project: str,
+    since: datetime | None,
+    until: datetime,
+    classes: Collection[str] = (),
+    *,
+    news: bool = False,
 ) -> list[Labelled]:
     """The project's answers that were given a label from ``since`` to before ``until``, in the order of labelling.
 
     Each with the label that counts of all that were given before ``until``, those before ``since`` too. ``until``
     should lie some seconds back: a label is dated just before it is on the disk. ``classes``: which corrections are
     labels where a version before this kept them; later ones say so themselves. An answer that is gone (retention,
-    damage) is left out.
+    damage) is left out. ``news``: without those whose label was the same before ``since``, as who counts label by label
+    needs it: a label that is sent again is no second proof.
     """
-    found = list(stream(traffic, project, since, until, classes))
+    found = list(stream(traffic, project, since, until, classes, news=news))
     return sorted(found, key=lambda one: (one.at, one.prediction_id))
 
 
 def stream(
-    traffic: Path, project: str, since: datetime | None, until: datetime, classes: Collection[str] = ()
+    traffic: Path,
+    project: str,
+    since: datetime | None,
+    until: datetime,
+    classes: Collection[str] = (),
+    *,
+    news: bool = False,
 ) -> Iterator[Labelled]:
     """The same in the order of segments, a segment's answers at a time."""
-    finals = _finals(traffic, project, since, until, classes)
+    said = _said(traffic, project, since, until, classes)
+    finals = {id_: one for id_, rows in said.items() if (one := final(rows, classes)) is not None}
+    if news and since is not None:
+        finals = {id_: one for id_, one in finals.items() if _is_news(one, said[id_], since, classes)}
     missing = 0
     for segment, places in sorted(_by_segment(finals).items()):
         answers = _answers(traffic, project, segment, places)
@@ -115,9 +131,10 @@ def _rank(one: StoredFeedback) -> tuple[int, datetime, int, int]:
     return (-ORDER.index(one.feedback.origin), one.feedback.at, one.segment, one.offset)
 
 
-def _finals(
+def _said(
     traffic: Path, project: str, since: datetime | None, until: datetime, classes: Collection[str]
-) -> dict[str, _Final]:
+) -> dict[str, list[StoredFeedback]]:
+    """All that was said before ``until`` of the answers that were given a label since ``since``."""
     fresh = [row for row in reading.feedback_in_segments(traffic) if row.feedback.project == project]
     since = EVER if since is None else since
     labels = (
@@ -129,8 +146,12 @@ def _finals(
     for row in _about(traffic, project, {one.prediction_id for one in labels}, fresh):
         if row.feedback.at < until:
             said[row.feedback.prediction_id][row.id] = row
-    found = {id_: final(list(rows.values()), classes) for id_, rows in said.items()}
-    return {id_: one for id_, one in found.items() if one is not None}
+    return {id_: list(rows.values()) for id_, rows in said.items()}
+
+
+def _is_news(counts: _Final, said: list[StoredFeedback], since: datetime, classes: Collection[str]) -> bool:
+    before = final([one for one in said if one.feedback.at < since], classes)
+    return before is None or before.label != counts.label
 
 
 def _about(

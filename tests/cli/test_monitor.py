@@ -46,17 +46,18 @@ def test_an_alert_is_told_with_what_changed_and_what_is_to_be_done(
     where: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tested = (found(1), found(2, findings=(MOVED,), evidence=9e5, raised=(Signal.EMBEDDING,)))
-    watched = Watched(project="small-reviews", windows=(), tested=tested, lost=3, alert=ALERT, wakes=True)
+    watched = Watched(project="small-reviews", windows=(), tested=tested, lost=3, unreported=2, alert=ALERT, wakes=True)
     told = run(where, monkeypatch, watched)
     assert "not tested: an older release" in told
     assert "ALERT: embedding" in told
     assert "3 records were passed over" in told
+    assert "2 of the newest windows have no report" in told
     assert "Alert drift-1-2 (embedding) is triggered. A retrain is asked for" in told
     assert "40% of the traffic is of a new kind." in told
     assert "evertune run small-reviews" in told
 
 
 def test_nothing_due_is_told_and_json_is_one_object(where: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    watched = Watched(project="small-reviews", windows=(), tested=(), lost=0, alert=None, wakes=False)
+    watched = Watched(project="small-reviews", windows=(), tested=(), lost=0, unreported=0, alert=None, wakes=False)
     assert "No window of traffic was due" in run(where, monkeypatch, watched)
     assert Watched.model_validate(json.loads(run(where, monkeypatch, watched, "--json"))) == watched

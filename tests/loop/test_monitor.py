@@ -24,6 +24,7 @@ from evertune.ledger import engine as engines
 from evertune.loop import labels, monitor, reference, window_reports
 from evertune.loop.claim import claim
 from evertune.loop.monitor import Watched
+from evertune.monitoring import workspace
 from evertune.project import Project
 from evertune.records import (
     AlertStatus,
@@ -416,6 +417,16 @@ def test_a_window_of_an_older_release_is_recorded_untested(loop: Loop) -> None:
     assert watched.alert is None
 
 
+def test_labels_that_are_sent_twice_count_in_one_window(loop: Loop) -> None:
+    ids = loop.send("review")
+    for counted in (100, 0):
+        at = datetime.now(UTC)
+        said = [feedback(id_, "spam", truth=predicted(f"review {n}").label, at=at) for n, id_ in enumerate(ids)]
+        loop.log(said)
+        assert [one.labelled for one in loop.watch().tested] == [counted]
+        loop.send("review")
+
+
 def test_who_only_reports_wrong_answers_raises_nothing_and_starts_nothing(loop: Loop) -> None:
     ids = loop.send("review")
     wrong = [LABELS[predicted(f"review {number}").label == "bad"] for number in range(60)]
@@ -457,6 +468,20 @@ def test_reports_that_raised_an_alert_are_published_and_one_a_day(loop: Loop) ->
     assert [Path(found[place]).parent.name for place in (1, 2, 4)] == ["000002", "000003", "000005"]
 
 
+def test_what_is_not_published_is_seen_in_evidentlys_interface(loop: Loop) -> None:
+    loop.where = loop.where.model_copy(update={"evidently_ui": "http://evidently/"})
+    for _ in range(3):
+        loop.send("review")
+    first, *others = [one.report for one in loop.watch().tested]
+    assert first == "http://mlflow/1"
+    told = windows.history(loop.ledger, "spam")[1:]
+    assert others == [f"http://evidently{workspace.path_of(one)}" for one in told]
+    with engines.writing(loop.ledger) as session:
+        session.execute(text("UPDATE windows SET created = datetime(created, '-1 day') WHERE number = 1"))
+    loop.send("review")
+    assert [one.report for one in loop.watch().tested] == ["http://mlflow/4"]  # those do not count as published
+
+
 def test_a_report_that_cannot_be_made_holds_nothing_up(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> Path:
         raise ZeroDivisionError
@@ -469,7 +494,9 @@ def test_a_report_that_cannot_be_made_holds_nothing_up(loop: Loop, monkeypatch: 
     assert [Path(one.report).parent.name for one in loop.watch().tested] == ["000001"]
     monkeypatch.setattr(window_reports, "_written", fails)
     loop.send("editorial")
-    assert [one.report for one in loop.watch().tested] == [""]
+    watched = loop.watch()
+    assert [one.report for one in watched.tested] == [""]
+    assert watched.unreported == 1
 
 
 @pytest.mark.integration  # Evidently takes seconds to import

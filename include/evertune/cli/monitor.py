@@ -32,6 +32,8 @@ def _show(watched: Watched) -> None:
         output.people.print(_table(watched))
     if watched.lost:
         _say(f"{watched.lost:,} records were passed over since the first window: their files were gone or torn.")
+    if watched.unreported:
+        _say(f"{watched.unreported} of the newest windows have no report: it could not be made, the log says why.")
     if watched.alert is not None:
         alert = watched.alert
         _say(f"Alert {alert.key} ({', '.join(alert.signals)}) is {alert.status}. {alert.ruling}")

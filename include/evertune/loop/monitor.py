@@ -65,6 +65,8 @@ class Watched(Record):
     """Tested now."""
     lost: int
     """Records of the log that could be in no window, since the first: their files were gone or torn."""
+    unreported: int
+    """Of the newest windows that were tested, those whose report could not be made; the log says why."""
     alert: Alert | None
     """Of the release that answers: that the policy ruled on now, or that a retrain was asked for before."""
     wakes: bool
@@ -83,6 +85,7 @@ def watch(project: Project, settings: Settings, serve: references.Serve = served
         windows=tuple(cut),
         tested=tuple(tested),
         lost=windows.lost(engine, project.slug),
+        unreported=sum(bool(one.findings) and not one.report for one in windows.history(engine, project.slug)),
         alert=alert,
         wakes=wakes(project.slug, settings),
     )
@@ -231,7 +234,7 @@ def wakes(slug: str, settings: Settings) -> bool:
     """Whether a retrain for drift is asked for and nobody works on the project: then somebody must be woken.
 
     Asked of the ledger and not of the ruling, so that a wake-up which got lost is made up for at the next look. For a
-    run that failed nobody is woken again: it would fail every quarter of an hour. The clock comes by for it.
+    run that failed somebody is woken again after a pause, or it would fail every quarter of an hour.
     """
     engine = ledger_engine.ready(settings.database_url)
     alerts.settle(engine, slug)

@@ -52,9 +52,10 @@ def folder_of(settings: Settings, slug: str, number: int) -> Path:
 def report(  # noqa: PLR0917 - whose, where, of what
     engine: Engine, project: Project, settings: Settings, about: Window, seen: Seen, verdict: Verdict
 ) -> str:
-    """Write the window's report; returns its address: MLflow's where it is there, else the file's path.
+    """Write the window's report; returns its address: MLflow's where it is there, else Evidently's web UI's.
 
-    Empty where it could not be made: the verdict must not wait for a picture of it.
+    Without that UI (`EVERTUNE_EVIDENTLY_UI`) it is the file's path. Empty where the report could not be made: the
+    verdict must not wait for a picture of it.
     """
     try:
         page = _written(settings, about, seen, verdict)
@@ -62,14 +63,21 @@ def report(  # noqa: PLR0917 - whose, where, of what
         log.exception("monitor.no_report", project=about.project, window=about.number)
         return ""
     shutil.rmtree(folder_of(settings, about.project, about.number - KEPT), ignore_errors=True)
+    shown = _shown(settings, about, page)
     raises = bool(verdict.raised) and alerts.standing(engine, about.project) is None
     if not raises and _lately(engine, about, page.parent.parent):
-        return str(page)
+        return shown
     try:
         return _published(engine, project, settings, about, page)
     except (EvertuneError, OSError) as fault:
         log.warning("monitor.report_not_published", project=about.project, window=about.number, reason=str(fault))
-        return str(page)
+        return shown
+
+
+def _shown(settings: Settings, about: Window, page: Path) -> str:
+    from evertune.monitoring import workspace
+
+    return f"{settings.evidently_ui.rstrip('/')}{workspace.path_of(about)}" if settings.evidently_ui else str(page)
 
 
 def _written(settings: Settings, about: Window, seen: Seen, verdict: Verdict) -> Path:
@@ -86,9 +94,12 @@ def _written(settings: Settings, about: Window, seen: Seen, verdict: Verdict) ->
 
 
 def _lately(engine: Engine, about: Window, here: Path) -> bool:
-    """Whether a report was published less than a day before: its address is not that of a folder ``here``."""
-    earlier = windows.history(engine, about.project, KEPT)
-    published = [one for one in earlier if one.report and not one.report.startswith(f"{here}/")]
+    """Whether a report was published less than a day before: its address is neither a file ``here`` nor Evidently's."""
+    from evertune.monitoring import workspace
+
+    earlier = [one for one in windows.history(engine, about.project, KEPT) if one.report]
+    elsewhere = [one for one in earlier if not one.report.startswith(f"{here}/")]
+    published = [one for one in elsewhere if not one.report.endswith(workspace.path_of(one))]
     return any(about.created - one.created < OFTEN for one in published)
 
 
@@ -104,4 +115,4 @@ def _published(engine: Engine, project: Project, settings: Settings, about: Wind
         mlflow.log_folder(settings, tracked, page, path)
     finally:
         mlflow.end_run(settings, tracked)
-    return mlflow.artifact_link(settings, tracked, f"{path}/{page.name}") or str(page)
+    return mlflow.artifact_link(settings, tracked, f"{path}/{page.name}")

@@ -81,6 +81,17 @@ def test_the_report_says_what_was_decided(reference: Reference, tmp_path: Path) 
     assert html.escape(found.clusters[0].examples[0]) in shown
 
 
+def test_what_no_signal_watches_is_shown_all_the_same(reference: Reference, tmp_path: Path) -> None:
+    """Signals that are `null` in the project file decide nothing; people still see the labels and the confidence."""
+    some = [one for one in findings(0.1, 0.5) if one.signal not in (Signal.LABEL_MIX, Signal.LOW_CONFIDENCE)]
+    traffic = sample(300, odd=0.6, seed=2)
+    one_label = replace(traffic, scores=np.tile([0.9, 0.1], (300, 1)))
+    told = figures(report.write(window(300), reference, one_label, sample(0), some, tmp_path / "r").parent)
+    assert metric(told, "ValueDrift(column=prediction,method=evertune_distance") > 0.3
+    assert metric(told, "ValueDrift(column=confidence,method=evertune_distance") > 0.3
+    assert "Data drift detected. Drift detection method: largest gap" in " ".join(tiles(tmp_path / "r"))
+
+
 def test_without_an_alert_no_signal_is_called_drift_however_small_its_p(reference: Reference, tmp_path: Path) -> None:
     path = report.write(window(200), reference, sample(200), sample(0), findings(0.5, 1e-12), tmp_path / "r")
     said = " ".join(tiles(path.parent))

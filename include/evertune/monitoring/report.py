@@ -167,7 +167,7 @@ def _signals(findings: Sequence[Finding]) -> list[Any]:
 
 
 def _drifts(findings: Sequence[Finding], tables: Tables) -> list[Any]:
-    """Answered labels and confidence by our tests where these signals are watched, and each descriptor."""
+    """Answered labels and confidence, by our tests where these signals are watched, and each descriptor."""
     from evidently.metrics import ValueDrift
 
     from evertune.monitoring import descriptors, frames, verdicts
@@ -176,9 +176,8 @@ def _drifts(findings: Sequence[Finding], tables: Tables) -> list[Any]:
     looked_up = {Signal.LABEL_MIX: frames.PREDICTION, Signal.LOW_CONFIDENCE: frames.CONFIDENCE}
     return [
         *(
-            ValueDrift(column=column, method=verdicts.method(signal))
+            ValueDrift(column=column, method=verdicts.method(signal) if signal in watched else verdicts.DISTANCE)
             for signal, column in looked_up.items()
-            if signal in watched
         ),
         *(
             ValueDrift(column=name, method=verdicts.DISTANCE)

@@ -35,7 +35,7 @@ from evertune.records.traffic import Finding, Signal
 PLANE = ("embedding_1", "embedding_2")
 """Columns with the embeddings' two main directions."""
 DISTANCE = "evertune_distance"
-"""Method for descriptors: a gap between distributions that is large, and more than chance gives."""
+"""Method for what no signal watches: a gap between distributions that is large, and more than chance gives."""
 
 
 class Verdicts(NamedTuple):
@@ -71,15 +71,33 @@ def _looked_up(signal: Signal, kind: ColumnType) -> None:
     register_stattest(StatTest(method(signal), f"evertune's p of {signal.value}", [kind]), verdict)
 
 
-def _far(reference: pd.Series, current: pd.Series, _: ColumnType, smallest: float) -> tuple[float, bool]:
-    gap, p = distance(reference.to_numpy(float), current.to_numpy(float))
+def _far(reference: pd.Series, current: pd.Series, kind: ColumnType, smallest: float) -> tuple[float, bool]:
+    if kind is ColumnType.Categorical:
+        gap, p = _shares_apart(reference, current)
+    else:
+        gap, p = distance(reference.to_numpy(float), current.to_numpy(float))
     return gap, gap >= smallest and p <= CHANCE
+
+
+def _shares_apart(reference: pd.Series, current: pd.Series) -> tuple[float, float]:
+    """Total variation distance, and the chance of one as large (chi-squared)."""
+    from scipy import stats
+
+    counts = pd.concat([side.value_counts() for side in (reference, current)], axis=1).fillna(0).to_numpy()
+    shares = counts / counts.sum(axis=0)
+    return float(abs(shares[:, 0] - shares[:, 1]).sum() / 2), float(stats.chi2_contingency(counts).pvalue)
 
 
 _looked_up(Signal.LABEL_MIX, ColumnType.Categorical)
 _looked_up(Signal.LOW_CONFIDENCE, ColumnType.Numerical)
 register_stattest(
-    StatTest(DISTANCE, "largest gap between the distributions", [ColumnType.Numerical], SMALLEST_DISTANCE), _far
+    StatTest(
+        DISTANCE,
+        "largest gap between the distributions",
+        [ColumnType.Numerical, ColumnType.Categorical],
+        SMALLEST_DISTANCE,
+    ),
+    _far,
 )
 
 

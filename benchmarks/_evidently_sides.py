@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 
 import numpy as np
@@ -27,29 +26,6 @@ def sides() -> dict[str, Side]:
         "Evidently MMD, bootstrap": _side(methods.mmd(bootstrap=True)),
         "Evidently MMD, bootstrap at 0.95": _side(methods.mmd(bootstrap=True, quantile_probability=0.95)),
     }
-
-
-def alibi() -> dict[str, Side]:
-    """Those of alibi-detect, where it can be imported (see requirements-peers.txt)."""
-    try:
-        detectors = importlib.import_module("alibi_detect.cd")
-    except ImportError:
-        return {}
-    import torch
-
-    def mmd(reference: NDArray[np.float32], window: NDArray[np.float32]) -> bool:
-        found = detectors.MMDDrift(reference, backend="pytorch", p_val=0.05, n_permutations=100).predict(window)
-        return bool(found["data"]["is_drift"])
-
-    def classifier(reference: NDArray[np.float32], window: NDArray[np.float32]) -> bool:
-        width = reference.shape[1]
-        net = torch.nn.Sequential(torch.nn.Linear(width, 32), torch.nn.ReLU(), torch.nn.Linear(32, 2))
-        found = detectors.ClassifierDrift(reference, net, backend="pytorch", p_val=0.05, epochs=5, verbose=0).predict(
-            window
-        )
-        return bool(found["data"]["is_drift"])
-
-    return {"alibi-detect MMD": mmd, "alibi-detect classifier": classifier}
 
 
 def _side(method: Callable[[pd.DataFrame, pd.DataFrame], tuple[float, bool, str]]) -> Side:

@@ -1,4 +1,6 @@
-"""Who is told how a DAG run went: a last task that posts what the ledger knows, and a notifier for tasks that failed.
+"""Who is told how a DAG run went: a last task that posts what the ledger knows, and notifiers of Airflow.
+
+A team's own notifier (Slack, SMTP, PagerDuty, …) hears of a project's events through :class:`ProjectEvents`.
 
 The task is a teardown, so that it runs however the others ended and never turns a failed DAG run into a good one, nor a
 good one into a failed.
@@ -6,7 +8,9 @@ good one into a failed.
 
 from __future__ import annotations
 
+import copy
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from airflow.sdk import BaseNotifier, task
@@ -39,6 +43,37 @@ class FailedTask(BaseNotifier):  # type: ignore[misc]  # Airflow's classes are n
             notices(self.slug)
         except Exception:
             log.exception("what failed could not be told")
+
+
+class ProjectEvents(BaseNotifier):  # type: ignore[misc]  # see above
+    """Passes a project's events on to a notifier of the team's own: each once, in their order, whichever DAG caused it.
+
+    Attach it wherever Airflow takes a callback, on success and on failure, in these DAGs or in one of the team's own
+    that `champion__<project>` starts. The templates of the notifier see the event as `event`, a CloudEvent::
+
+        ProjectEvents("tickets", SlackNotifier(text="{{ event.type }}: {{ event.subject }}"), ["alert", "release"])
+
+    ``events`` are of the kinds that `notifications.webhooks` takes. Two notifiers of one class need a ``name`` each.
+    """
+
+    def __init__(self, slug: str, notifier: BaseNotifier, events: Sequence[str] = (), name: str = "") -> None:
+        super().__init__()
+        self.slug, self.notifier, self.events = slug, notifier, tuple(events)
+        self.name = name or type(notifier).__name__
+
+    def notify(self, context: Any) -> None:
+        """Airflow's call; what a notifier does not take is tried again at the next one."""
+        from evertune.loop import notify_others
+        from evertune.project.monitoring_options import Notice
+
+        def give(event: dict[str, Any]) -> None:
+            one = copy.copy(self.notifier)  # rendering overwrites the templates
+            about = {**context, "event": event}
+            one.render_template_fields(about)
+            one.notify(about)  # not called as Airflow calls it: that hides what fails
+
+        kinds = [Notice(kind) for kind in self.events] or list(Notice)
+        notify_others.pass_on(self.slug, settings.load(), self.name, kinds, give)
 
 
 def notices(slug: str) -> None:

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from tests.support import ROOT, small_project, write_project
 
-from evertune.ledger import engine, events, releases, runs
+from evertune.ledger import engine, events, releases, runs, triggers
 from evertune.project.load import load_all
+from evertune.records import Cause
 from evertune.settings import Settings, load
 
 pytestmark = pytest.mark.integration
@@ -97,6 +98,34 @@ def test_a_monitor_without_traffic_wakes_nobody(airflow: dict[str, str]) -> None
                       "wake": "skipped", "notify": "success"}  # fmt: skip
 
 
+def test_the_button_of_the_task_leads_to_the_newest_report(airflow: dict[str, str]) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import tasks\n"
+        "from evertune.loop import monitor\n"
+        "pushed = {}\n"
+        "class Task:\n"
+        "    task_id = 'report'\n"
+        "    def xcom_push(self, key, value): pushed[key] = value\n"
+        "    def xcom_pull(self, task_ids, key): return pushed.get(key) if task_ids == 'report' else None\n"
+        "def tested(number, report):\n"
+        "    return monitor.Tested(window=number, generation=1, rows=9, labelled=0, findings=(), evidence=0.0,"
+        " raised=(), report=report)\n"
+        "there = [tested(1, 'http://evidently/1'), tested(2, 'http://evidently/2'), tested(3, '')]\n"
+        "monitor.report = lambda *_: there\n"
+        "tasks.get_current_context = lambda: {'ti': Task()}\n"
+        "print('LINK', tasks.DriftReport().get_link(None, ti_key=Task()) or 'none')\n"
+        "tasks.check_windows('small-reviews')\n"
+        "print('LINK', tasks.DriftReport().get_link(None, ti_key=Task()))\n"
+        "import monitor as dag\n"
+        "task = dag.build(dag.load_all(dag.load())[0]['small-reviews']).get_task('report')\n"
+        "print('BUTTON', [type(one).__name__ for one in task.operator_extra_links])\n"
+    )
+    printed = _python(airflow, "-c", script, str(ROOT / "dags")).splitlines()
+    assert [line for line in printed if line.startswith(("LINK", "BUTTON"))] == [
+        "LINK none", "LINK http://evidently/2", "BUTTON ['DriftReport']"
+    ]  # fmt: skip
+
+
 def test_a_task_that_failed_before_it_had_a_run_is_told_of(airflow: dict[str, str]) -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); import notices\n"
@@ -108,6 +137,64 @@ def test_a_task_that_failed_before_it_had_a_run_is_told_of(airflow: dict[str, st
     _python(airflow, "-c", script, str(ROOT / "dags"))
     (event,) = events.after(engine.ready(load(airflow).database_url), "small-reviews", 0, limit=1)
     assert (event.kind, event.payload["task"]) == (events.Kind.FAILED, "claim")
+
+
+def test_a_notifier_of_the_teams_own_hears_of_each_event_once(airflow: dict[str, str]) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import notices\n"
+        "from airflow.sdk import BaseNotifier\n"
+        "from evertune.ledger import engine, events\n"
+        "from evertune.settings import load\n"
+        "class Shout(BaseNotifier):\n"
+        "    template_fields = ('text',)\n"
+        "    def __init__(self, text):\n        super().__init__()\n        self.text = text\n"
+        "    def notify(self, context): print('SHOUT', self.text)\n"
+        "with engine.writing(engine.ready(load().database_url)) as session:\n"
+        "    for kind, about in (('alert', 'one'), ('failed', 'other'), ('alert', 'two')):\n"
+        "        events.append(session, 'small-reviews', events.Kind(kind), {'alert': about})\n"
+        "told = notices.ProjectEvents('small-reviews', Shout('{{ event.type }} {{ event.subject }}'), ['alert'])\n"
+        "told({'dag': None}); told({'dag': None})\n"
+    )
+    printed = _python(airflow, "-c", script, str(ROOT / "dags")).splitlines()
+    assert [line for line in printed if line.startswith("SHOUT")] == [
+        "SHOUT evertune.alert one", "SHOUT evertune.alert two"
+    ]  # fmt: skip
+
+
+def test_a_drift_alert_wakes_the_retrain_and_the_retrain_claims_it(airflow: dict[str, str]) -> None:
+    """All by Airflow but the traffic: the alert and its request are in the ledger, as the policy leaves them."""
+    where = load(airflow)
+    ledger = engine.ready(where.database_url)
+    triggers.request(ledger, "small-reviews", Cause.ALERT, "drift-0-1", "drift in window 1", 0)
+    states = _run(airflow, "monitor__small-reviews", {})
+    assert (states["wake"], states["run"]) == ("success", "success")
+    asked = (
+        "from airflow.utils.session import create_session\n"
+        "from airflow.models.asset import AssetEvent, AssetModel\n"
+        "with create_session() as session:\n"
+        "    names = session.query(AssetModel.name).join(AssetEvent, AssetEvent.asset_id == AssetModel.id)\n"
+        "    print('EVENTS', sorted(name for name, in names))\n"
+    )
+    assert "EVENTS ['drift_alert__small-reviews']" in _python(airflow, "-c", asked)
+
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import tasks\n"
+        "class Run: run_type, dag_id, run_id = 'asset_triggered', 'retrain__small-reviews', 'asset__1'\n"
+        "told = {'dag_run': Run, 'triggering_asset_events': {},"
+        " 'params': {'method': tasks.AS_IN_FILE, 'reason': '', 'force': False}}\n"
+        "tasks.get_current_context = lambda: told\n"
+        "print('CLAIMED', tasks.claim('small-reviews'))\n"
+    )
+    claimed = _python(airflow, "-c", script, str(ROOT / "dags"))
+    key = next(line for line in claimed.splitlines() if line.startswith("CLAIMED ")).removeprefix("CLAIMED ")
+    run = runs.get(ledger, key)
+    assert run is not None
+    assert run.reasons == ("drift in window 1",)
+    assert triggers.pending(ledger, "small-reviews") == []
+    assert _run(airflow, "monitor__small-reviews", {})["wake"] == "skipped"  # somebody works on it
+    runs.fail(ledger, run, "the test is over")
+    with engine.writing(ledger) as session:
+        triggers.close_outdated(session, "small-reviews", 1, engine.clock(session))
 
 
 def test_a_retrain_that_is_woken_for_nothing_trains_nothing(airflow: dict[str, str]) -> None:

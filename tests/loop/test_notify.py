@@ -23,6 +23,7 @@ from evertune.ledger import engine as engines
 from evertune.ledger.events import Kind
 from evertune.ledger.tables import DeliveryRow, EventRow
 from evertune.loop import notify as notices
+from evertune.loop import notify_others
 from evertune.project import Project
 from evertune.project.load import load as load_project
 from evertune.project.monitoring_options import Notice, Notifications, Webhook
@@ -324,3 +325,28 @@ def test_a_failure_without_a_run_is_one_event_a_task_and_day(
     (event,) = events.after(ledger, project.slug, 0)
     assert (event.kind, event.payload["dag"], event.payload["task"]) == (Kind.FAILED, "m", "report")
     assert "message" not in json.dumps(event.payload)
+
+
+def test_another_receiver_is_given_its_kinds_of_events_once_and_again_what_failed(
+    ledger: Engine, project: Project, settings: Settings
+) -> None:
+    happen(ledger, project, (Kind.ALERT, {"alert": "one"}), (Kind.FAILED, {"run": "r"}), (Kind.ALERT, {"alert": "two"}))
+    taken: list[str] = []
+
+    def give(event: dict[str, Any]) -> None:
+        if event["subject"] == "two" and len(taken) < 2:
+            taken.append("refused")
+            raise OSError("the chat is away")
+        taken.append(event["subject"])
+
+    def pass_on(name: str = "chat") -> int:
+        return notify_others.pass_on(project.slug, settings, name, [Notice.ALERT], give)
+
+    assert (pass_on(), pass_on()) == (1, 0)  # it is not time to try again
+    (row,) = deliveries.all(ledger, project.slug)
+    assert row.fault == "OSError: the chat is away"
+    with engines.writing(ledger) as session:
+        session.execute(update(DeliveryRow).values(retry_at=None))
+    assert (pass_on(), pass_on()) == (1, 0)
+    assert taken == ["one", "refused", "two"]
+    assert pass_on("mail") == 2

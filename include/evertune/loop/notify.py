@@ -140,12 +140,12 @@ def _deliver(engine: Engine, slug: str, hook: Webhook, now: bool) -> Iterator[Ev
     with httpx.Client(timeout=httpx.Timeout(POST_S, connect=POST_S / 2), follow_redirects=False) as http:
         while pending := events.after(engine, slug, until):
             for event in pending:
-                if _notice(event) in hook.events:
+                if notice_of(event) in hook.events:
                     if time.monotonic() > deadline:
                         deliveries.give_back(engine, held)
                         return
                     if (fault := _post(http, hook.url, secret, event)) is not None:
-                        _not_told(engine, held, event, fault)
+                        not_told(engine, held, event, fault)
                         return
                     yield event
                 if not deliveries.told(engine, held, event.id):
@@ -183,7 +183,8 @@ def _without_query(words: str) -> str:
     return re.sub(r"\?\S*", "?…", words)
 
 
-def _not_told(engine: Engine, held: Delivery, event: Event, fault: str) -> None:
+def not_told(engine: Engine, held: Delivery, event: Event, fault: str) -> None:
+    """Note that the event did not get through and when the next try is due; after three days it is given up."""
     if datetime.now(UTC) - event.created > GIVE_UP:
         deliveries.told(engine, held, event.id, missed=True)
     deliveries.failed(engine, held, fault, min(LONGEST_PAUSE_S, PAUSE_S * 2 ** min(held.failures, 20)))
@@ -191,7 +192,7 @@ def _not_told(engine: Engine, held: Delivery, event: Event, fault: str) -> None:
 
 def cloud_event(event: Event) -> JsonObject:
     """The event as CloudEvents 1.0 has it. ``id`` stays the same however often it is sent; ``sequence`` only rises."""
-    notice = _notice(event)
+    notice = notice_of(event)
     about = [event.payload.get(name) for name in ("run", "alert", "dag")]
     return {
         "specversion": "1.0",
@@ -206,7 +207,7 @@ def cloud_event(event: Event) -> JsonObject:
     }
 
 
-def _notice(event: Event) -> Notice | None:
+def notice_of(event: Event) -> Notice | None:
     """What of the webhooks' kinds an event is; a release by a rollback is told as that."""
     if event.kind is Kind.RELEASE and event.payload.get("kind") == "rollback":
         return Notice.ROLLBACK
@@ -221,7 +222,7 @@ def _told(engine: Engine, slug: str, hook: Webhook, sent: int) -> Told:
     return Told(
         webhook=f"{parts.scheme}://{parts.netloc}/…",
         sent=sent,
-        waiting=sum(_notice(event) in hook.events for event in waiting),
+        waiting=sum(notice_of(event) in hook.events for event in waiting),
         missed=row.missed if row else 0,
         fault=fault or (row.fault if row else None),
     )

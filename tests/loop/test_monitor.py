@@ -274,6 +274,20 @@ def test_an_answered_alert_does_not_fire_again_through_the_labels_that_it_asked_
     assert not watched.wakes
 
 
+def test_labels_are_counted_by_the_databases_clock(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    moment, asked = datetime(2026, 1, 1, tzinfo=UTC), list[object]()
+
+    def usable(*parts: object) -> labels.Usable:
+        asked.append(parts[-1])
+        return labels.Usable(0, 0.0)
+
+    monkeypatch.setattr(engines, "clock", lambda _: moment)
+    monkeypatch.setattr(labels, "usable", usable)
+    loop.send("editorial")
+    loop.watch()
+    assert asked == [moment]
+
+
 def test_nobody_is_woken_for_what_somebody_works_on_or_what_failed(loop: Loop) -> None:
     loop.send("editorial")
     loop.send("editorial", labels=True)

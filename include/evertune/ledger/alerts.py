@@ -6,20 +6,32 @@ an alert start a retrain and the trigger. Whoever is killed between the two find
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Engine, Select, func, select
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from evertune.ledger import events, releases, triggers
+from evertune.ledger import events, triggers
+from evertune.ledger.alerts_past import (
+    STANDING,
+    AlertEntry,
+    absorbed,
+    answered_effects,
+    as_entry,
+    evidence,
+    generation_of,
+    history,
+    of,
+    open_one,
+    standing,
+)
 from evertune.ledger.engine import clock, reading, writing
 from evertune.ledger.past import active_row
-from evertune.ledger.tables import TriggerRow, printable
-from evertune.ledger.traffic_tables import AlertRow, FindingsRow, WindowRow
+from evertune.ledger.tables import printable
+from evertune.ledger.traffic_tables import AlertRow, FindingsRow
 from evertune.records import (
-    Alert,
     AlertStatus,
     Cause,
     Evidence,
@@ -30,18 +42,22 @@ from evertune.records import (
     Window,
 )
 
+__all__ = [
+    "AlertEntry",
+    "Standing",
+    "absorbed",
+    "answered_effects",
+    "evidence",
+    "history",
+    "open_one",
+    "record",
+    "rule",
+    "settle",
+    "standing",
+    "working",
+]
+
 NOT_RULED = "The policy has not ruled on it yet."
-OF_LABELS = (Signal.F1, Signal.ERRORS)
-STANDING = (AlertStatus.OPEN.value, AlertStatus.TRIGGERED.value)
-
-
-class AlertEntry(Alert):
-    """An alert as the ledger knows it."""
-
-    until: int
-    """Number of the last window that is in it."""
-    closed: datetime | None = None
-    """When it was answered, or found outdated."""
 
 
 class Standing(NamedTuple):
@@ -59,28 +75,6 @@ class Standing(NamedTuple):
 
 Rule = Callable[[AlertEntry, Standing], tuple[bool, str]]
 """Whether the alert starts a retrain, and why or why not."""
-
-
-def evidence(engine: Engine, window: Window) -> Evidence:
-    """What the window starts from: the evidence after the one before it of the same release.
-
-    Nothing, after an alert was answered: what had gathered has had its consequence.
-    """
-    before = select(FindingsRow).join(
-        WindowRow, (WindowRow.project == FindingsRow.project) & (WindowRow.number == FindingsRow.window)
-    )
-    earlier = before.where(
-        WindowRow.project == window.project,
-        WindowRow.generation == window.generation,
-        WindowRow.number < window.number,
-    )
-    with reading(engine) as session:
-        last = session.scalar(earlier.order_by(WindowRow.number.desc()).limit(1))
-        if last is None:
-            return Evidence()
-        found = Evidence.model_validate(last.evidence)
-        answered = _of(window.project, window.generation, AlertStatus.ANSWERED).where(AlertRow.closed > last.created)
-        return Evidence(until=found.until) if session.scalar(answered.limit(1)) else found
 
 
 def record(
@@ -116,10 +110,10 @@ def record(
             )
             session.flush()
             _settle(session, window.project, now)
-            if raised and window.generation == _generation(session, window.project):
+            if raised and window.generation == generation_of(session, window.project):
                 _raise(session, window, raised, explanation, now)
-        row = session.scalar(_of(window.project, window.generation, *map(AlertStatus, STANDING)).limit(1))
-        return _entry(row) if row else None
+        row = session.scalar(of(window.project, window.generation, *map(AlertStatus, STANDING)).limit(1))
+        return as_entry(row) if row else None
 
 
 def _check_order(session: Session, window: Window) -> None:
@@ -133,7 +127,7 @@ def _check_order(session: Session, window: Window) -> None:
 def _raise(
     session: Session, window: Window, raised: Sequence[Signal], explanation: Explanation | None, now: datetime
 ) -> None:
-    row = session.scalar(_of(window.project, window.generation, *map(AlertStatus, STANDING)).limit(1))
+    row = session.scalar(of(window.project, window.generation, *map(AlertStatus, STANDING)).limit(1))
     told = explanation.model_dump(mode="json") if explanation else None
     if row is None:
         key = f"drift-{window.generation}-{window.number}"
@@ -170,18 +164,18 @@ def rule(engine: Engine, project: str, decide: Rule) -> AlertEntry | None:
     with writing(engine) as session:
         now = clock(session)
         _settle(session, project, now)
-        generation = _generation(session, project)
-        row = session.scalar(_of(project, generation, AlertStatus.OPEN))
+        generation = generation_of(session, project)
+        row = session.scalar(of(project, generation, AlertStatus.OPEN))
         if row is None:
             return None
         asked = tuple(triggers.asked_by_alerts(session, project))
-        retrain, why = decide(_entry(row), Standing(now, generation, _working(session, project, now), asked))
+        retrain, why = decide(as_entry(row), Standing(now, generation, _working(session, project, now), asked))
         row.ruling = printable(why)
         if retrain:
             reason = f"drift in window {row.window}: {', '.join(row.signals)}"
             triggers.insert(session, project, Cause.ALERT, row.key, reason, row.generation)
             row.status = AlertStatus.TRIGGERED.value
-        return _entry(row)
+        return as_entry(row)
 
 
 def working(engine: Engine, project: str) -> bool:
@@ -202,7 +196,7 @@ def settle(engine: Engine, project: str) -> None:
 
 
 def _settle(session: Session, project: str, now: datetime) -> None:
-    generation = _generation(session, project)
+    generation = generation_of(session, project)
     for row in session.scalars(select(AlertRow).where(AlertRow.project == project, AlertRow.status.in_(STANDING))):
         trigger = triggers.find(session, project, row.key)
         if trigger is not None and trigger.answer == triggers.VERDICT:
@@ -211,89 +205,3 @@ def _settle(session: Session, project: str, now: datetime) -> None:
             row.status, row.closed = AlertStatus.OUTDATED.value, now
     triggers.close_outdated(session, project, generation, now)
     session.flush()
-
-
-def history(engine: Engine, project: str, limit: int = 50) -> list[AlertEntry]:
-    """The latest alerts, newest first."""
-    query = select(AlertRow).where(AlertRow.project == project).order_by(AlertRow.id.desc()).limit(limit)
-    with reading(engine) as session:
-        return [_entry(row) for row in session.scalars(query)]
-
-
-def standing(engine: Engine, project: str) -> AlertEntry | None:
-    """The alert of the release that answers, until a verdict has answered it."""
-    with reading(engine) as session:
-        row = session.scalar(_of(project, _generation(session, project), *map(AlertStatus, STANDING)).limit(1))
-        return _entry(row) if row else None
-
-
-def open_one(engine: Engine, project: str) -> AlertEntry | None:
-    """The alert that waits for the policy, of the newest release that has one."""
-    query = select(AlertRow).where(AlertRow.project == project, AlertRow.status == AlertStatus.OPEN.value)
-    with reading(engine) as session:
-        row = session.scalar(query.order_by(AlertRow.generation.desc()).limit(1))
-        return _entry(row) if row else None
-
-
-def absorbed(engine: Engine, project: str, run_key: str) -> list[AlertEntry]:
-    """The alerts that this run answers, or has answered."""
-    query = (
-        select(AlertRow)
-        .join(TriggerRow, (TriggerRow.project == AlertRow.project) & (TriggerRow.key == AlertRow.key))
-        .where(AlertRow.project == project, TriggerRow.run_key == run_key)
-        .order_by(AlertRow.id)
-    )
-    with reading(engine) as session:
-        return [_entry(row) for row in session.scalars(query)]
-
-
-def answered_effects(engine: Engine, about: Window, findings: Sequence[Finding]) -> dict[Signal, float]:
-    """How large the effect of each signal was, at most, when an alert was answered and the window's release stayed.
-
-    An answered alert does not fire again, through whatever signal: only what has moved on from there does. Signals
-    that it did not name count where they spoke for a drift: chance, in a window of few rows, must not deafen them.
-    ``findings`` are those of the window itself, which is not recorded yet.
-    """
-    found: dict[Signal, float] = {}
-    with reading(engine) as session:
-        for alert in session.scalars(_of(about.project, about.generation, AlertStatus.ANSWERED)):
-            for one in _answered(session, alert, about, findings):
-                if one.signal in alert.signals or one.e > 1:
-                    found[one.signal] = max(found.get(one.signal, 0.0), one.effect)
-    return found
-
-
-def _answered(session: Session, alert: AlertRow, about: Window, findings: Sequence[Finding]) -> Iterator[Finding]:
-    """What was found before the answer; and of labels given before it, which the run knew, also what was found after.
-
-    Windows close after their labels came: those that let the policy ask for the run may be tested after its verdict.
-    """
-    later = select(func.min(WindowRow.number)).where(WindowRow.labels_until > alert.closed)
-    last = session.scalar(later.where(WindowRow.project == alert.project)) or about.number
-    query = select(FindingsRow).where(
-        FindingsRow.project == alert.project,
-        FindingsRow.window >= alert.window,
-        (FindingsRow.created <= alert.closed) | (FindingsRow.window <= last),
-    )
-    for row in session.scalars(query):
-        known = row.created <= alert.closed
-        yield from (one for one in map(Finding.model_validate, row.findings) if known or one.signal in OF_LABELS)
-    if about.number <= last:
-        yield from (one for one in findings if one.signal in OF_LABELS)
-
-
-def _of(project: str, generation: int, *statuses: AlertStatus) -> Select[AlertRow]:
-    return select(AlertRow).where(
-        AlertRow.project == project,
-        AlertRow.generation == generation,
-        AlertRow.status.in_([one.value for one in statuses]),
-    )
-
-
-def _generation(session: Session, project: str) -> int:
-    newest = releases.newest(session, project)
-    return newest.generation if newest else 0
-
-
-def _entry(row: AlertRow) -> AlertEntry:
-    return AlertEntry.model_validate({name: getattr(row, name) for name in AlertEntry.model_fields})

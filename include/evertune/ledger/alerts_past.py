@@ -104,15 +104,17 @@ def _answered(session: Session, alert: AlertRow, about: Window, findings: Sequen
 
     Windows close after their labels came: those that let the policy ask for the run may be tested after its verdict.
     """
-    later = select(func.min(WindowRow.number)).where(WindowRow.labels_until > alert.closed)
+    closed = alert.closed
+    assert closed is not None  # noqa: S101 - tells the type checker what an answered alert has
+    later = select(func.min(WindowRow.number)).where(WindowRow.labels_until > closed)
     last = session.scalar(later.where(WindowRow.project == alert.project)) or about.number
     query = select(FindingsRow).where(
         FindingsRow.project == alert.project,
         FindingsRow.window >= alert.window,
-        (FindingsRow.created <= alert.closed) | (FindingsRow.window <= last),
+        (FindingsRow.created <= closed) | (FindingsRow.window <= last),
     )
     for row in session.scalars(query):
-        known = row.created <= alert.closed
+        known = row.created <= closed
         yield from (one for one in map(Finding.model_validate, row.findings) if known or one.signal in OF_LABELS)
     if about.number <= last:
         yield from (one for one in findings if one.signal in OF_LABELS)

@@ -81,7 +81,7 @@ def unheard(engine: Engine, project: str) -> bool:
 
 def pause(runs: int) -> timedelta:
     """How long after the last of so many runs that came to nothing somebody is woken again."""
-    return min(FIRST_PAUSE * 2 ** min(runs - 1, 10), LONGEST_PAUSE)
+    return min(FIRST_PAUSE * (1 << min(runs - 1, 10)), LONGEST_PAUSE)
 
 
 def asked_by_alerts(session: Session, project: str, most: int = 1000) -> list[datetime]:

@@ -74,10 +74,10 @@ def stream(
     news: bool = False,
 ) -> Iterator[Labelled]:
     """The same in the order of segments, a segment's answers at a time."""
-    said = _said(traffic, project, since, until, classes)
-    finals = {id_: one for id_, rows in said.items() if (one := final(rows, classes)) is not None}
+    everything = _said(traffic, project, since, until, classes)
+    finals = {id_: one for id_, rows in everything.items() if (one := final(rows, classes)) is not None}
     if news and since is not None:
-        finals = {id_: one for id_, one in finals.items() if _is_news(one, said[id_], since, classes)}
+        finals = {id_: one for id_, one in finals.items() if _is_news(one, everything[id_], since, classes)}
     missing = 0
     for segment, places in sorted(_by_segment(finals).items()):
         answers = _answers(traffic, project, segment, places)

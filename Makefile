@@ -48,6 +48,5 @@ bench: setup ## measure every claim of docs/benchmarks.md (about an hour); one: 
 lock: setup ## resolve requirements.txt into the locks again
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scripts.lock
 
-clean: down ## remove .venv, caches and everything made at run time (asks first where there are models)
-	@$(BIN)/python -m scripts.embedded clean 2>/dev/null || rm -rf .evertune
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
+clean: ## remove .venv, caches and everything made at run time (asks first where there are models; YES=1 does not)
+	@scripts/clean.sh

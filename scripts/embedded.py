@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -265,17 +264,8 @@ def addresses(embedded: Embedded) -> list[tuple[str, str]]:
     ]
 
 
-def clean(home: Path) -> None:
-    """Remove everything made at run time; asks first where there are models."""
-    if (home / "ledger.db").exists() and sys.stdin.isatty():
-        answer = input(f"{home} holds models and their history. Remove all of it? [y/N] ")
-        if answer.strip().lower() != "y":
-            raise EvertuneError("Nothing was removed.")
-    shutil.rmtree(home, ignore_errors=True)
-
-
 def main() -> int:
-    """`python -m scripts.embedded up|down|ports|clean`."""
+    """`python -m scripts.embedded up|down|ports`."""
     try:
         match sys.argv[1:]:
             case ["up"]:
@@ -286,10 +276,8 @@ def main() -> int:
                 print(f"ended: {', '.join(ended)}" if ended else "nothing of evertune's was running")
             case ["ports"]:
                 return _check_ports()
-            case ["clean"]:
-                clean(load().home)
             case _:
-                print("usage: python -m scripts.embedded up|down|ports|clean", file=sys.stderr)
+                print("usage: python -m scripts.embedded up|down|ports", file=sys.stderr)
                 return 2
     except EvertuneError as fault:
         console.print(f"[red]{fault}[/red]")

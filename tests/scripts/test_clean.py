@@ -1,0 +1,116 @@
+"""`make clean` removes what it says, and never what a person wanted to keep."""
+
+from __future__ import annotations
+
+import os
+import pty
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.support import ROOT
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A checkout with a virtual environment and models, as far as `make clean` looks at them."""
+    root = tmp_path / "clone"
+    (root / "scripts").mkdir(parents=True)
+    shutil.copy(ROOT / "Makefile", root)
+    shutil.copy(ROOT / "scripts" / "clean.sh", root / "scripts")
+    (root / ".venv" / "bin").mkdir(parents=True)
+    for name in ("ledger.db", "mlflow/model", "cache/wheel"):
+        path = root / ".evertune" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("dear")
+    return root
+
+
+def clean(clone: Path, answer: str | None = None, **environment: str) -> tuple[int, str]:
+    """`make clean`, with a person at a terminal who answers, or with nobody there."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("EVERTUNE_", "MAKE"))}
+    terminal, inner = pty.openpty()
+    if answer is not None:
+        os.write(terminal, answer.encode())
+    done = subprocess.run(
+        ["make", "--silent", "clean"], cwd=clone, env={**kept, **environment}, capture_output=True, text=True,
+        stdin=subprocess.DEVNULL if answer is None else inner, check=False,
+    )  # fmt: skip
+    os.close(terminal)
+    os.close(inner)
+    return done.returncode, done.stdout + done.stderr
+
+
+def embedded(clone: Path, script: str) -> None:
+    """Servers were started, and this is what the interpreter does when it is asked to stop them."""
+    (clone / ".evertune" / "embedded").mkdir()
+    (clone / ".evertune" / "embedded" / "processes.json").write_text("{}")
+    python = clone / ".venv" / "bin" / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+
+
+@pytest.mark.parametrize("answer", ["n\n", "N\n", "\n", "yes please\n"])
+def test_anything_but_y_keeps_the_models(clone: Path, answer: str) -> None:
+    status, told = clean(clone, answer)
+    assert status != 0
+    assert "Nothing was removed" in told
+    assert (clone / ".evertune" / "mlflow" / "model").exists()
+    assert (clone / ".venv").exists()
+
+
+def test_y_removes_all_of_it(clone: Path) -> None:
+    assert clean(clone, "y\n")[0] == 0
+    assert not (clone / ".evertune").exists()
+    assert not (clone / ".venv").exists()
+    assert (clone / "Makefile").exists()
+
+
+def test_where_nobody_can_be_asked_the_models_stay(clone: Path) -> None:
+    status, told = clean(clone)
+    assert status != 0
+    assert "YES=1" in told
+    assert (clone / ".evertune" / "ledger.db").exists()
+    assert clean(clone, YES="1")[0] == 0
+    assert not (clone / ".evertune").exists()
+
+
+def test_caches_alone_are_removed_unasked(clone: Path) -> None:
+    (clone / ".evertune" / "ledger.db").unlink()
+    shutil.rmtree(clone / ".evertune" / "mlflow")
+    assert clean(clone)[0] == 0
+    assert not (clone / ".evertune").exists()
+
+
+def test_it_is_the_home_of_the_settings_that_is_removed(clone: Path, tmp_path: Path) -> None:
+    home = tmp_path / "elsewhere"
+    home.mkdir()
+    (home / "ledger.db").write_text("dear")
+    assert clean(clone, EVERTUNE_HOME=str(home))[0] != 0
+    assert (home / "ledger.db").exists()
+    assert clean(clone, EVERTUNE_HOME=str(home), YES="1")[0] == 0
+    assert not home.exists()
+    assert (clone / ".evertune" / "ledger.db").exists()
+
+
+def test_a_home_that_holds_the_checkout_is_refused(clone: Path, tmp_path: Path) -> None:
+    status, told = clean(clone, EVERTUNE_HOME=str(tmp_path), YES="1")
+    assert status != 0
+    assert "holds this checkout" in told
+    assert clean(clone, EVERTUNE_HOME=str(tmp_path / "me"), HOME=str(tmp_path / "me"), YES="1")[0] != 0
+
+
+def test_servers_are_stopped_before_their_files_go(clone: Path, tmp_path: Path) -> None:
+    embedded(clone, f'ls .evertune > {tmp_path}/seen; echo "$@" >> {tmp_path}/seen')
+    assert clean(clone, YES="1")[0] == 0
+    assert "ledger.db" in (tmp_path / "seen").read_text()
+    assert "scripts.embedded down" in (tmp_path / "seen").read_text()
+
+
+def test_servers_that_cannot_be_stopped_keep_their_files(clone: Path) -> None:
+    embedded(clone, "exit 1")
+    assert clean(clone, YES="1")[0] != 0
+    (clone / ".venv" / "bin" / "python").unlink()
+    assert clean(clone, YES="1")[0] != 0
+    assert (clone / ".evertune" / "ledger.db").exists()

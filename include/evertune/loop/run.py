@@ -8,14 +8,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
 from evertune import jobs
 from evertune.ledger import engine as ledger_engine
+from evertune.ledger import runs
 from evertune.loop import steps
 from evertune.loop.claim import claim
 from evertune.loop.outcome import outcome
 from evertune.project import Project
-from evertune.records import Cause, EvertuneError, JsonObject, Outcome, RunStatus, StaleError, Step
+from evertune.records import Cause, EvertuneError, JsonObject, Outcome, Run, RunStatus, Step
 from evertune.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,23 +48,37 @@ def run(
     """
     owner = f"{socket.gethostname()}:{os.getpid()}:{datetime.now(UTC).isoformat()}"
     report(Progress(Step.CLAIM))
-    held = claim(project, settings, owner=owner, cause=cause, reason=reason, force=force)
-    if held is None:
-        raise EvertuneError(
-            f"Another run of {project.slug} is at work; this request is kept for the one after it. "
-            "`evertune status` shows who has it. If its owner is dead, it can be taken over when its lease has run out."
-        )
-    if held.status is RunStatus.FINISHED:
-        return outcome(ledger_engine.ready(settings.database_url), held.key, project)
     try:
+        held = _claimed(claim(project, settings, owner=owner, cause=cause, reason=reason, force=force), project)
+        if held.status is RunStatus.FINISHED:
+            return outcome(ledger_engine.ready(settings.database_url), held.key, project)
         return _steps(held.key, owner, settings, report)
-    except StaleError:
-        raise  # somebody else has the run: it is not this process's to fail
     except BaseException as fault:
-        if isinstance(fault, KeyboardInterrupt):
-            jobs.cancel(settings, held.key)  # the trainer is a process of its own and would go on
-        steps.fail(held.key, owner, settings, str(fault) or type(fault).__name__)
+        _give_up(project.slug, owner, settings, fault)
         raise
+
+
+def _claimed(run: Run | None, project: Project) -> Run:
+    if run is None:
+        raise EvertuneError(
+            f"Another run of {project.slug} is at work; this request is kept for the one after it. `evertune status` "
+            "shows who has it. If its owner is dead, it can be taken over when its lease has run out."
+        )
+    return run
+
+
+def _give_up(slug: str, owner: str, settings: Settings, fault: BaseException) -> None:
+    """End the run that this process has, if any, as failed: left active, it would hold up the next one for a lease."""
+    try:
+        engine = ledger_engine.ready(settings.database_url)
+        run = runs.active(engine, slug)
+        if run is None or run.owner != owner:
+            return
+        if isinstance(fault, KeyboardInterrupt):
+            jobs.cancel(settings, run.key)  # the trainer is a process of its own and would go on
+        runs.fail(engine, run, str(fault) or type(fault).__name__)
+    except (EvertuneError, SQLAlchemyError, OSError) as other:  # such as the full disk that ended the run
+        log.warning("the run could not be ended as failed; its lease will run out", project=slug, fault=str(other))
 
 
 def _steps(run_key: str, owner: str, settings: Settings, report: Callable[[Progress], None]) -> Outcome:

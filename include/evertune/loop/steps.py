@@ -243,8 +243,8 @@ def promote(run_key: str, owner: str, settings: Settings) -> Outcome:
 
 def fail(run_key: str, owner: str, settings: Settings, message: str) -> None:
     """End the run as failed, with its reason: the triggers that it absorbed wait for the next run."""
-    held = hold(run_key, owner, settings)
-    runs.fail(held.engine, held.run, message)
+    engine = ledger_engine.ready(settings.database_url)
+    runs.fail(engine, runs.held(engine, run_key, owner), message)
 
 
 STEPS: dict[Step, Callable[[str, str, Settings], object]] = {

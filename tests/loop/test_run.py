@@ -1,0 +1,88 @@
+"""A pass that cannot go on gives its run back at once, so that the next one need not wait for a lease."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.support import small_project, write_project
+
+from evertune.data import versions
+from evertune.ledger import engine, runs
+from evertune.loop.run import Progress, run
+from evertune.project import Project
+from evertune.project.load import load
+from evertune.records import RunStatus, StaleError, Step, UnreachableError
+from evertune.settings import Settings
+
+
+class ReachedError(Exception):
+    """The pass has come to the step that the test waits for."""
+
+
+def until_snapshot(progress: Progress) -> None:
+    """End the pass where it begins to draw rows."""
+    if progress.step is Step.SNAPSHOT:
+        raise ReachedError
+
+
+@pytest.fixture
+def project(warm: Settings) -> Project:
+    """A small project."""
+    return load(write_project(warm, small_project()))
+
+
+def last(where: Settings) -> runs.RunEntry:
+    """The newest run."""
+    return runs.history(engine.ready(where.database_url), "small-reviews", limit=1)[0]
+
+
+def test_where_the_remote_was_missing_and_is_there_again_the_next_pass_goes_on(
+    warm: Settings, project: Project, tmp_path: Path
+) -> None:
+    where = warm.model_copy(update={"remote": str(tmp_path / "disk" / "remote")})
+    with pytest.raises(UnreachableError, match="Mount its disk"):
+        run(project, where)
+    assert last(where).status is RunStatus.FAILED
+    assert "Mount its disk" in str(last(where).message)
+    (tmp_path / "disk").mkdir()
+    with pytest.raises(ReachedError):
+        run(project, where, report=until_snapshot)
+    assert last(where).status is RunStatus.FAILED
+
+
+def test_an_interrupt_while_the_world_is_pinned_leaves_no_active_run(
+    warm: Settings, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(versions, "pin", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(project, warm)
+    assert last(warm).status is RunStatus.FAILED
+
+
+def test_a_run_that_went_to_somebody_else_is_not_failed(warm: Settings, project: Project) -> None:
+    def taken(progress: Progress) -> None:
+        if progress.step is Step.SNAPSHOT:
+            ledger = engine.ready(warm.database_url)
+            mine = runs.active(ledger, project.slug)
+            assert mine is not None
+            runs.renew(ledger, mine, 0)
+            assert runs.claim(ledger, project.slug, "somebody else", 60) is not None
+
+    with pytest.raises(StaleError):
+        run(project, warm, report=taken)
+    assert (last(warm).status, last(warm).owner) == (RunStatus.ACTIVE, "somebody else")
+
+
+def test_a_ledger_that_fails_as_well_does_not_hide_what_was_wrong(
+    warm: Settings, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_ledger(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(runs, "active", no_ledger)
+    with pytest.raises(ReachedError):
+        run(project, warm, report=until_snapshot)

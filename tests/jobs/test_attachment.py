@@ -152,33 +152,5 @@ def test_a_result_beats_a_cancel_that_came_too_late(settings: Settings) -> None:
     assert attach(settings) == first
 
 
-def test_a_payload_with_a_gpu_takes_one_of_the_machines(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    two = settings.model_copy(update={"gpus": 2})
-    with files.lock(settings.home / "locks" / "gpu-0"):
-        done = attach(two, {"gpu": True})
-    assert (done["gpu"], done["devices"]) == (2, "7"), "GPU 0 was taken: the worker must have the second"
-
-
-@pytest.mark.faults
-def test_a_job_waits_for_a_gpu_and_says_so(settings: Settings) -> None:
-    seen: list[dict[str, Any]] = []
-
-    def cancel(progress: dict[str, Any]) -> None:
-        seen.append(progress)
-        jobs.cancel(settings, "job")
-
-    with files.lock(settings.home / "locks" / "gpu-0"), pytest.raises(jobs.CancelledError):
-        jobs.attach(settings, "job", MODULE, {"gpu": True}, cancel, poll_s=0.02)
-    assert seen == [{"phase": "waiting for a GPU"}]
-    assert not (settings.jobs / "job" / "starts").exists()
-
-
-@pytest.mark.faults
-def test_a_gpu_on_a_machine_that_allows_none_is_refused(settings: Settings) -> None:
-    with pytest.raises(UnfitError, match="EVERTUNE_GPUS"):
-        attach(settings.model_copy(update={"gpus": 0}), {"gpu": True})
-
-
 def test_a_report_never_harms_the_work(tmp_path: Path) -> None:
     jobs.report(tmp_path / "missing", {"step": 1})

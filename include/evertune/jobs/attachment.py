@@ -33,8 +33,8 @@ def attach(
     """The job's result: the one that is there, or that of the worker at work, or of a worker started now.
 
     The worker is ``python -m MODULE FOLDER``. ``payload`` is JSON; a result that was made from another payload does not
-    count, and ``"gpu": true`` in it makes the worker wait for a GPU. ``on_progress`` gets what :func:`report` wrote,
-    whenever that changed.
+    count, and ``"gpu": true`` in it gives the worker a GPU of its own where the machine has any. ``on_progress`` gets
+    what :func:`report` wrote, whenever that changed.
 
     Raises what the worker raised where that was an :class:`EvertuneError`; of these, only such as trying again may help
     are tried ``attempts`` times. A worker that ends otherwise (killed, out of memory) is started again, and after

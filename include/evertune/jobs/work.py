@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from evertune import files
-from evertune import settings as settings_module
-from evertune.jobs.folder import LOCK_FD, CancelledError, cancelled, forget_end, report, result, take, write_result
+from evertune.jobs import gpus
+from evertune.jobs.folder import LOCK_FD, CancelledError, cancelled, forget_end, result, take, write_result
 from evertune.records import EvertuneError, StaleError, UnfitError
 
 BUSY = 75
@@ -24,7 +24,6 @@ BUSY = 75
 CANCELLED = 76
 """Exit status of a worker that was asked to stop and did not."""
 _WAIT_S = 1.0
-_NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
 def worker(main: Callable[[Path], dict[str, Any]], grace_s: float = 20.0) -> NoReturn:
@@ -71,7 +70,7 @@ def _work(folder: Path, main: Callable[[Path], dict[str, Any]], grace_s: float) 
     forget_end(folder)
     threading.Thread(target=_obey, args=(folder, grace_s), daemon=True, name="cancel").start()
     try:
-        with _gpu(folder, wanted=bool(payload.get("gpu"))):
+        with gpus.hold(folder) if payload.get("gpu") else contextlib.nullcontext():
             write_result(folder, payload, main(folder))
     except Exception as error:  # noqa: BLE001 - the process ends here; the log and the fault keep what it was
         traceback.print_exc()
@@ -113,45 +112,3 @@ def _disk_full(folder: Path, error: OSError) -> EvertuneError:
         f"No space left on the disk of {where} ({error.strerror}). Free some and run again: the last whole checkpoint "
         "is kept."
     )
-
-
-@contextlib.contextmanager
-def _gpu(folder: Path, *, wanted: bool) -> Iterator[None]:
-    """Hold one of the machine's GPUs while the block runs; wait for one where all are taken.
-
-    The locks are files below ``home``, so that they bound all projects of the machine, also beside Airflow's pool.
-    """
-    if not wanted:
-        yield
-        return
-    settings = settings_module.load()
-    if settings.gpus < 1:
-        raise UnfitError(
-            "The job needs a GPU and EVERTUNE_GPUS allows none. Set it to the number of GPUs of the machine."
-        )
-    with contextlib.ExitStack() as held:
-        while (index := _free_gpu(settings, held)) is None:
-            if cancelled(folder):
-                raise CancelledError("Cancelled while it waited for a GPU.")
-            report(folder, {"phase": "waiting for a GPU"})
-            time.sleep(_WAIT_S)
-        _show_only(index)
-        yield
-
-
-def _free_gpu(settings: settings_module.Settings, held: contextlib.ExitStack) -> int | None:
-    for index in range(settings.gpus):
-        with contextlib.ExitStack() as attempt:
-            if attempt.enter_context(take(settings.home / "locks" / f"gpu-{index}")) is not None:
-                held.push(attempt.pop_all())
-                return index
-    return None
-
-
-def _show_only(index: int) -> None:
-    """Let CUDA, not yet imported, see one device, so that jobs side by side do not crowd onto the first."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    count = len(list(_NVIDIA.iterdir())) if _NVIDIA.is_dir() else 0
-    devices = visible.split(",") if visible else [str(number) for number in range(count)]
-    if devices:
-        os.environ["CUDA_VISIBLE_DEVICES"] = devices[index % len(devices)]

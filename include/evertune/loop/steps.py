@@ -180,6 +180,7 @@ def _tuning_payload(held: Held) -> JsonObject:
         "dataset": dataset.model_dump(mode="json"),
         "champion": champion.model_dump(mode="json") if champion else None,
         "mlflow_run": _tracking_run(held),
+        "gpu": True,
     }
 
 

@@ -15,6 +15,9 @@ import pytest
 import yaml
 from tests.support import small_project, write_project
 
+from evertune.ledger import engine, steps
+from evertune.records import Step
+from evertune.releases.mlflow.store import connect
 from evertune.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -41,6 +44,8 @@ def test_a_pass_promotes_and_the_next_one_is_unchanged(environment: Settings, tm
     assert rows["drawn"] == sum(count for name, count in rows.items() if name not in {"drawn", "traffic"})
     assert all(Path(picture).stat().st_size > 5_000 for picture in first["pictures"])
     assert len(first["pictures"]) >= 2
+
+    _preflight_is_told(environment, first["run_key"])
 
     started = time.monotonic()
     status, second = evertune("run", str(path))
@@ -69,6 +74,16 @@ def test_a_pass_promotes_and_the_next_one_is_unchanged(environment: Settings, tm
     assert status == 0, told
     assert bytes_before
     assert bytes_before.items() <= _digests(Path(told["folder"])).items()
+
+
+def _preflight_is_told(where: Settings, run_key: str) -> None:
+    tuned = steps.result(engine.ready(where.database_url), run_key, Step.TUNE) or {}
+    assert 0 < tuned["preflight"]["needed"] < tuned["preflight"]["available"]
+    assert "preflight: needs about" in (where.jobs / run_key / "log.txt").read_text()
+    store = connect(where)
+    run = store.find_run(store.experiment("small-reviews", where.mlflow_artifacts), run_key)
+    assert run is not None
+    assert run.params["preflight.needed"] == str(tuned["preflight"]["needed"])
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from tests.support import small_project, write_project
 
 from evertune.data import versions
 from evertune.ledger import engine, runs
-from evertune.loop.run import Progress, run
+from evertune.loop.run import Progress, describe, run
 from evertune.project import Project
 from evertune.project.load import load
 from evertune.records import RunStatus, StaleError, Step, UnreachableError
@@ -86,3 +86,9 @@ def test_a_ledger_that_fails_as_well_does_not_hide_what_was_wrong(
     monkeypatch.setattr(runs, "active", no_ledger)
     with pytest.raises(ReachedError):
         run(project, warm, report=until_snapshot)
+
+
+def test_the_preflight_is_told_in_words() -> None:
+    found = {"needed": 1_240_000_000, "available": 12_300_000_000, "device": "cpu", "precision": "fp32"}
+    told = describe({"phase": "preflight", **found, "parameters": 22_000_000, "trainable": 11_000_000, "longest": 60})
+    assert told == "preflight: needs about 1.2 GB of memory, 12.3 GB are free (cpu, fp32)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
 from sqlalchemy import Engine
 
 from evertune.files import CorruptError
@@ -16,6 +17,8 @@ from evertune.settings import Settings
 if TYPE_CHECKING:
     from evertune.releases.mlflow import RegisteredVersion
 
+log = structlog.get_logger(__name__)
+
 
 def promote_by_hand(
     project: Project, settings: Settings, *, by: str, model_version: int | None = None, expected: int | None = None
@@ -25,7 +28,7 @@ def promote_by_hand(
     Without ``model_version`` it is the one whose run awaits approval. ``expected`` is the generation that the person
     saw; where another answers by now, :class:`StaleError` is raised rather than that one silently replaced.
     """
-    from evertune.releases import mlflow, promote
+    from evertune.releases import promote
 
     engine = ledger_engine.ready(settings.database_url)
     waiting = awaiting(engine, project.slug)
@@ -44,18 +47,31 @@ def promote_by_hand(
     release = promote.promote(
         engine, None, project.slug, model_version, found.digest, found.run_key, expected=expected, by=by
     )
-    mlflow.reconcile(settings, project.slug, release)
+    mend_alias(settings, project.slug, release)
     return release
 
 
 def rollback(project: Project, settings: Settings, *, by: str, to: int | None = None) -> Release:
     """Let an earlier generation's model answer again, as a new generation; ``to`` is the one before by default."""
-    from evertune.releases import mlflow, promote
+    from evertune.releases import promote
 
     engine = ledger_engine.ready(settings.database_url)
     release = promote.rollback(engine, project.slug, by=by, to=to)
-    mlflow.reconcile(settings, project.slug, release)
+    mend_alias(settings, project.slug, release)
     return release
+
+
+def mend_alias(settings: Settings, slug: str, release: Release | None) -> None:
+    """Let MLflow's alias follow what the ledger has committed. Where MLflow is away, that is only told.
+
+    The release answers whatever the alias says; raising would call a thing failed that is done.
+    """
+    from evertune.releases import mlflow
+
+    try:
+        mlflow.reconcile(settings, slug, release)
+    except EvertuneError as fault:
+        log.warning("MLflow's alias is left behind; `evertune status` mends it", project=slug, fault=str(fault))
 
 
 def check_signature(slug: str, version: int, digest: str | None, settings: Settings) -> RegisteredVersion:

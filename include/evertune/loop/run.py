@@ -100,7 +100,11 @@ def share(detail: JsonObject) -> float:
 
 
 def describe(detail: JsonObject) -> str:
-    """What the trainer tells, as one short line for people."""
+    """What the tuning job tells, as one short line for people."""
+    if detail.get("phase") == "preflight":
+        needed, available = (detail[name] / 1e9 for name in ("needed", "available"))
+        where = f"{detail['device']}, {detail['precision']}"
+        return f"preflight: needs about {needed:.1f} GB of memory, {available:.1f} GB are free ({where})"
     if not detail.get("steps"):
         return str(detail.get("phase", ""))
     parts = [f"{detail.get('phase', 'train')} {detail['step']}/{detail['steps']}"]

@@ -6,13 +6,10 @@ and finds what it had finished by content (DVC's cache, the job's checkpoints, t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from sqlalchemy import Engine
 
 from evertune import files, jobs
 from evertune.data import versions
@@ -20,17 +17,17 @@ from evertune.ledger import engine as ledger_engine
 from evertune.ledger import releases as ledger_releases
 from evertune.ledger import runs
 from evertune.ledger import steps as ledger_steps
-from evertune.loop.lease import keep_lease
+from evertune.loop.held import Held, hold, once
 from evertune.loop.outcome import outcome
-from evertune.project import Project
+from evertune.loop.release import mend_alias
 from evertune.records import (
     Candidate,
     Dataset,
     Decision,
     Evaluation,
+    EvertuneError,
     JsonObject,
     Outcome,
-    Run,
     RunStatus,
     Step,
     UnfitError,
@@ -42,41 +39,6 @@ log = structlog.get_logger(__name__)
 Report = Callable[[JsonObject], None]
 TUNING_JOB = "evertune.loop.tuning_job"
 DOCS_ADDRESS = "data_docs.url"
-
-
-@dataclass(frozen=True)
-class Held:
-    """A run that this process may work on, with what every step needs."""
-
-    run: Run
-    engine: Engine
-    settings: Settings
-    project: Project
-    """As it was when the run was claimed: later edits of the file wait for the next run."""
-
-    @property
-    def workspace(self) -> versions.Workspace:
-        """The run's DVC workspace."""
-        return versions.Workspace(self.settings.runs / self.run.key, self.project.slug, self.settings)
-
-
-def hold(run_key: str, owner: str, settings: Settings) -> Held:
-    """The run, if it is this owner's. Raises :class:`StaleError` where it went to somebody else meanwhile."""
-    engine = ledger_engine.ready(settings.database_url)
-    run = runs.held(engine, run_key, owner)
-    project = Project.model_validate(files.read_json(settings.runs / run_key / "project.json"))
-    return Held(run, engine, settings, project)
-
-
-def _once(held: Held, step: Step, work: Callable[[], JsonObject]) -> JsonObject:
-    """Do ``work`` and record it, or return what was recorded before."""
-    if (done := ledger_steps.result(held.engine, held.run.key, step)) is not None:
-        log.info("done before", run=held.run.key, step=step.value)
-        return done
-    started = time.monotonic()
-    with keep_lease(held.engine, held.run, held.settings.lease_s):
-        result = work()
-    return ledger_steps.record(held.engine, held.run, step, result, time.monotonic() - started)
 
 
 def snapshot(run_key: str, owner: str, settings: Settings) -> JsonObject:
@@ -97,23 +59,34 @@ def validate(run_key: str, owner: str, settings: Settings) -> JsonObject:
         except UnfitError as fault:
             failed = held.workspace.folder / "failed" / held.project.slug / "valid" / "data_docs"
             if failed.is_dir():
-                raise UnfitError(f"{fault}\nData Docs: {_publish_docs(held, failed)}") from fault
+                raise UnfitError(f"{fault}\nData Docs: {_docs_of_unfit(held, failed)}") from fault
             raise
         docs = held.workspace.folder / "data" / held.project.slug / "valid" / "data_docs"
         return {**_summary(held, "valid"), "data_docs": _publish_docs(held, docs)}
 
-    return _once(held, Step.VALIDATE, work)
+    return once(held, Step.VALIDATE, work)
 
 
 def _publish_docs(held: Held, folder: Path) -> str:
     """Put the Data Docs beside the run in MLflow, where people without this disk find them; return their address."""
     from evertune.releases import mlflow
 
+    told = held.workspace.folder / DOCS_ADDRESS
+    files.write_text(told, str(folder / "summary.html"))
     tracked = _tracking_run(held)
     mlflow.log_folder(held.settings, tracked, folder, "data_docs")
-    address = mlflow.artifact_link(held.settings, tracked, "data_docs/summary.html") or str(folder / "summary.html")
-    files.write_text(held.workspace.folder / DOCS_ADDRESS, address)
+    address = mlflow.artifact_link(held.settings, tracked, "data_docs/summary.html")
+    files.write_text(told, address)
     return address
+
+
+def _docs_of_unfit(held: Held, folder: Path) -> str:
+    """Their address; on this disk where MLflow is away, which must not hide that the data are unfit."""
+    try:
+        return _publish_docs(held, folder)
+    except EvertuneError as away:
+        log.warning("the Data Docs stay on this machine", run=held.run.key, fault=str(away))
+        return data_docs(held.run.key, held.settings)
 
 
 def data_docs(run_key: str, settings: Settings) -> str:
@@ -131,7 +104,7 @@ def prepare(run_key: str, owner: str, settings: Settings) -> JsonObject:
         versions.push(held.workspace)
         return versions.dataset(held.workspace).model_dump(mode="json")
 
-    return _once(held, Step.PREPARE, work)
+    return once(held, Step.PREPARE, work)
 
 
 def _data_step(held: Held, step: Step, folder: str) -> JsonObject:
@@ -139,7 +112,7 @@ def _data_step(held: Held, step: Step, folder: str) -> JsonObject:
         versions.repro(held.workspace, step)
         return _summary(held, folder)
 
-    return _once(held, step, work)
+    return once(held, step, work)
 
 
 def _summary(held: Held, folder: str) -> JsonObject:
@@ -165,7 +138,7 @@ def tune(run_key: str, owner: str, settings: Settings, report: Report | None = N
         payload = _tuning_payload(held)
         return jobs.attach(settings, run_key, TUNING_JOB, payload, report or (lambda _: None))
 
-    return _once(held, Step.TUNE, work)
+    return once(held, Step.TUNE, work)
 
 
 def _tuning_payload(held: Held) -> JsonObject:
@@ -199,7 +172,7 @@ def judge(run_key: str, owner: str, settings: Settings) -> JsonObject:
         mlflow.set_verdict(settings, held.project.slug, candidate.model_version, verdict)
         return verdict.model_dump(mode="json")
 
-    return _once(held, Step.JUDGE, work)
+    return once(held, Step.JUDGE, work)
 
 
 def _tuned(held: Held) -> tuple[Candidate, Evaluation]:
@@ -212,7 +185,6 @@ def promote(run_key: str, owner: str, settings: Settings) -> Outcome:
 
     Where the project wants a person's yes, the run ends as ``awaiting approval`` and nothing is promoted yet.
     """
-    from evertune.releases import mlflow
     from evertune.releases import promote as promotion
 
     ended = runs.get(ledger_engine.ready(settings.database_url), run_key)
@@ -235,8 +207,8 @@ def promote(run_key: str, owner: str, settings: Settings) -> Outcome:
             return {"released": None, "refused": str(fault)}  # a verdict, or each night would train it again
         return {"released": release.generation}
 
-    _once(held, Step.PROMOTE, work)
-    mlflow.reconcile(settings, held.project.slug, ledger_releases.current(held.engine, held.project.slug))
+    once(held, Step.PROMOTE, work)
+    mend_alias(settings, held.project.slug, ledger_releases.current(held.engine, held.project.slug))
     told = outcome(held.engine, run_key, held.project).model_copy(update={"awaiting_approval": asks})
     runs.finish(held.engine, held.run, told, RunStatus.AWAITING_APPROVAL if asks else RunStatus.FINISHED)
     return told

@@ -11,12 +11,16 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from evertune import files, jobs
 from evertune.loop.release import check_signature
+from evertune.loop.run import describe
 from evertune.project import Project
 from evertune.records import Candidate, Dataset, Evaluation, JsonObject, Pins, Recent, Release, Scores
 from evertune.settings import Settings, load
 
+log = structlog.get_logger(__name__)
 METRICS = ("accuracy", "precision", "recall", "f1", "calibration_error", "log_loss")
 
 
@@ -70,6 +74,7 @@ def main(folder: Path) -> JsonObject:
         "candidate": candidate.model_dump(mode="json"),
         "evaluation": evaluation.model_dump(mode="json"),
         "learning_curve": str(folder / "learning_curve.png"),
+        "preflight": tuned.get("preflight"),
     }
 
 
@@ -93,7 +98,7 @@ def _tune(order: Order, base: Path) -> JsonObject:
         files.verify(order.bundle)
         done: JsonObject = files.read_json(told)
         return done
-    trainer.preflight(order.project, order.rows, base)
+    memory = _preflight(order, base)
     with mlflow.Live(order.settings, order.mlflow_run) as live:
 
         def report(progress: trainer.Progress) -> None:
@@ -105,10 +110,24 @@ def _tune(order: Order, base: Path) -> JsonObject:
 
         result = trainer.train(order.project, order.rows, base, order.folder, order.bundle, report, cancelled)
     pictures.learning_curve(result.curve, order.folder / "learning_curve.png")
-    value: JsonObject = result.model_dump(mode="json")
+    value: JsonObject = {**result.model_dump(mode="json"), "preflight": memory}
     files.write_json(told, value)
     shutil.rmtree(order.folder / "checkpoints", ignore_errors=True)
     return value
+
+
+def _preflight(order: Order, base: Path) -> JsonObject:
+    """Refuse what does not fit into memory, and tell wherever people look what was found where it does."""
+    from evertune.releases import mlflow
+    from evertune.tuning import trainer
+
+    found: JsonObject = trainer.preflight(order.project, order.rows, base).model_dump(mode="json")
+    told = {"phase": "preflight", **found}
+    jobs.report(order.folder, told)
+    log.info(describe(told), **found)
+    params = {f"preflight.{name}": value for name, value in found.items()}
+    mlflow.start_run(order.settings, order.project, order.run_key, params)
+    return found
 
 
 def _evaluate(order: Order, base: Path) -> Evaluation:

@@ -1,12 +1,13 @@
-"""Release: a person lets a model version answer, or goes back to an earlier release. One DAG a project file.
+"""Release: a person lets a model version answer, refuses one, or goes back to an earlier one. One DAG a project file.
 
 ## When this DAG runs
 Only by hand, with its form. `promote` without a model version says yes to the run that awaits approval; with one, that
-version answers, whatever the gate said. `rollback` lets the model of an earlier generation answer again.
+version answers, whatever the gate said. `refuse` says no to the run that awaits approval, and needs a reason; nothing
+is released, so the task ends as skipped. `rollback` lets the model of an earlier generation answer again.
 
 ## What happens when two meet
 A release is a compare-and-set on the project's generation: who comes second is refused with the reason and changes
-nothing. Each is a new generation, in the ledger's chain of events with the name of who asked.
+nothing. Each is a new generation, in the ledger's chain of events with the name of who asked; the reason stands beside.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def params() -> dict[str, Param]:
     """The form."""
     whole = {"type": ["null", "integer"], "minimum": 1}
     return {
-        "action": Param("promote", enum=["promote", "rollback"], description="What is to be done"),
+        "action": Param("promote", enum=["promote", "refuse", "rollback"], description="What is to be done"),
         "model_version": Param(
             None, description="promote: which version; empty for the one awaiting approval", **whole
         ),

@@ -123,11 +123,15 @@ def release(slug: str) -> None:
     params = context["params"]
     by = str(getattr(context["dag_run"], "triggering_user_name", None) or "airflow")
     project = load(find(slug, where))
+    reason = params["reason"]
     with _translated():
+        if params["action"] == "refuse":
+            refused = loop.refuse(project, where, by=by, reason=reason)
+            raise AirflowSkipException(f"The model of {refused} is refused; what answered before goes on.")
         if params["action"] == "promote":
-            done = loop.promote_by_hand(project, where, by=by, model_version=params["model_version"])
+            done = loop.promote_by_hand(project, where, by=by, model_version=params["model_version"], reason=reason)
         else:
-            done = loop.rollback(project, where, by=by, to=params["generation"])
+            done = loop.rollback(project, where, by=by, to=params["generation"], reason=reason)
     log.info("%s: generation %s answers with model version %s", slug, done.generation, done.model_version)
 
 

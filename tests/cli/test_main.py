@@ -16,7 +16,7 @@ from evertune.settings import Settings
 
 COMMANDS = {
     "validate", "init", "schema", "run", "status",
-    "data checkout", "data pin", "release promote", "release rollback",
+    "data checkout", "data pin", "release promote", "release refuse", "release rollback", "release list",
     "serve", "score", "monitor", "notify", "labels export", "labels import",
     "keys create", "keys list", "keys revoke", "db upgrade", "db verify",
 }  # fmt: skip

@@ -17,12 +17,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy import Engine, MetaData, create_engine, inspect, text
+from sqlalchemy import Table as SqlTable
 from sqlalchemy.exc import IntegrityError
 
-from evertune.ledger import connections, events, runs, traffic_tables, triggers
+from evertune.ledger import connections, events, releases, runs, traffic_tables, triggers
 from evertune.ledger import engine as engines
-from evertune.ledger.tables import Table
+from evertune.ledger.tables import ReleaseRow, Table
 from evertune.records import Cause, EvertuneError, Run, UnreachableError
 
 FORK = multiprocessing.get_context("fork")
@@ -106,6 +107,20 @@ def test_an_upgrade_keeps_what_is_there(
     engine.dispose()
 
 
+def _insert_as_the_first_version_did(engine: Engine) -> None:
+    """A run and its release, by the columns that the tables of this database have."""
+    now, tables = datetime(2026, 1, 1, tzinfo=UTC), MetaData()
+    ended = {"status": "finished", "token": 1, "champion": 0, "reasons": "[]", "lease_s": 60}
+    run = {"key": "night", "project": "spam", "owner": "one", "created": now, "lease_until": now, **ended}
+    how = {"kind": "promote", "approved_by": "gate", "traffic_share": 1.0}
+    release = {"project": "spam", "generation": 1, "model_version": 1, "digest": "d", "run_key": "night", **how}
+    with engine.begin() as connection:
+        for name, row in (("runs", run), ("releases", {**release, "created": now})):
+            connection.execute(SqlTable(name, tables, autoload_with=connection).insert().values(row))
+    with engines.writing(engine) as session:
+        events.append(session, "spam", events.Kind.RELEASE, events.release_payload(ReleaseRow(**release)))
+
+
 def test_the_ledger_of_the_first_version_is_brought_up(empty: str, tmp_path: Path) -> None:
     folder = tmp_path / "migrations of the first version"
     shutil.copytree(engines.MIGRATIONS, folder, ignore=shutil.ignore_patterns("v000[2-9]*", "__pycache__"))
@@ -114,17 +129,22 @@ def test_the_ledger_of_the_first_version_is_brought_up(empty: str, tmp_path: Pat
         assert engines.upgrade(empty) == "v0001"
         engine = engines.ready(empty)
         assert triggers.request(engine, "spam", Cause.CLOCK, "k", "night")
-        run = runs.claim(engine, "spam", "one", 60)
+        _insert_as_the_first_version_did(engine)
         engine.dispose()
-    assert run is not None
     with pytest.raises(EvertuneError, match="evertune db upgrade"):
         engines.ready(empty)
     assert engines.upgrade(empty) == NEWEST
     engine = engines.ready(empty)
     assert set(inspect(engine).get_table_names()) == TABLES
-    assert runs.get(engine, run.key) == run
+    assert [trigger.key for trigger in triggers.pending(engine, "spam")] == ["k"]
+    release = releases.current(engine, "spam")
+    assert release is not None
+    assert (release.generation, release.run_key, release.reason) == (1, "night", "")
+    run = runs.claim(engine, "spam", "one", 60)
+    assert run is not None
+    assert run.champion == 1
     assert events.verify(engine) == []
-    assert events.head(engine).id == 1
+    assert events.head(engine).id == 2
     engine.dispose()
 
 

@@ -128,7 +128,7 @@ def test_a_kept_head_holds_while_the_chain_grows(past: Engine) -> None:
         ("DELETE FROM releases WHERE generation = 3", "Release 3 of spam is missing"),
         (
             """INSERT INTO releases SELECT project, 4, 9, 'mine', run_key, kind, restored, approved_by, traffic_share,
-            created FROM releases WHERE generation = 1""",
+            created, reason FROM releases WHERE generation = 1""",
             "Release 4 of spam has no event",
         ),
     ],

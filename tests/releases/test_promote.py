@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from evertune.ledger import connections, events, releases, runs, steps, triggers
 from evertune.ledger import engine as engines
 from evertune.records import Cause, Decision, EvertuneError, Outcome, Release, Run, RunStatus, StaleError, Step, Verdict
-from evertune.releases.promote import RolledBackError, promote, refuse, rollback
+from evertune.releases.promote import RolledBackError, promote, refuse, rollback, target
 
 POSTGRES = os.environ.get("EVERTUNE_TEST_POSTGRES", "postgresql+psycopg2://postgres@127.0.0.1:5432/test")
 
@@ -333,6 +333,31 @@ def test_a_person_refuses(ledger: Engine, start: Callable[[str], Run]) -> None:
     assert entry.message == "refused by ann: the slice of John Smith's mails got worse"
     assert [one.kind for one in events.undelivered(ledger)] == ["started", "verdict", "refused"]
     assert "John" not in str(events.undelivered(ledger))
+
+
+def test_why_a_person_released_is_kept_but_not_in_the_chain(
+    ledger: Engine, start: Callable[[str], Run], night: Callable[[int], Release]
+) -> None:
+    assert night(1).reason == ""
+    run = start("second")
+    end(ledger, run, RunStatus.AWAITING_APPROVAL)
+    promote(ledger, None, "spam", 2, "digest 2", run.key, 1, "ann", reason="John Smith asked \x00")
+    rollback(ledger, "spam", "bob", reason="John Smith's mails got worse")
+    kept = [one.reason for one in releases.history(ledger, "spam")]
+    assert kept == ["John Smith's mails got worse", "John Smith asked \N{REPLACEMENT CHARACTER}", ""]
+    assert "John" not in str(events.undelivered(ledger))
+    assert events.verify(ledger) == []
+
+
+def test_what_a_rollback_would_go_back_to_can_be_looked_at_first(
+    ledger: Engine, night: Callable[[int], Release]
+) -> None:
+    with pytest.raises(EvertuneError, match="no release yet"):
+        target(ledger, "spam")
+    first, second, _ = (night(number) for number in (1, 2, 3))
+    assert target(ledger, "spam") == second
+    assert target(ledger, "spam", 1) == first
+    assert answers(ledger) == (3, 3)
 
 
 def test_what_was_promoted_cannot_be_refused(ledger: Engine, start: Callable[[str], Run]) -> None:

@@ -6,39 +6,83 @@ import getpass
 from typing import Annotated
 
 import typer
+from rich.markup import escape
+from rich.table import Table
 
 from evertune.cli import output
 from evertune.project.load import find, load
 from evertune.records import Release
 from evertune.settings import load as load_settings
 
-app = typer.Typer(help="Promote a model version or go back to an earlier one.", no_args_is_help=True)
+app = typer.Typer(help="Promote or refuse a model version, or go back to an earlier one.", no_args_is_help=True)
+Reason = Annotated[str, typer.Option(help="Why, for the ledger.")]
 
 
 @app.command()
 def promote(
     project: output.ProjectName,
     model_version: Annotated[int | None, typer.Option(help="Which; without it the one awaiting approval.")] = None,
+    reason: Reason = "",
     json: output.Json = False,
 ) -> None:
     """Let a model version answer from now on."""
     from evertune.loop import promote_by_hand
 
     where = load_settings()
-    _tell(promote_by_hand(load(find(project, where)), where, by=getpass.getuser(), model_version=model_version), json)
+    loaded, by = load(find(project, where)), getpass.getuser()
+    _tell(promote_by_hand(loaded, where, by=by, model_version=model_version, reason=reason), json)
+
+
+@app.command()
+def refuse(
+    project: output.ProjectName,
+    reason: Annotated[str, typer.Option(help="Why; also stands at the model version in MLflow.")],
+    json: output.Json = False,
+) -> None:
+    """Say no to the model that awaits approval: what answers now goes on, and the model stays with the reason."""
+    from evertune.loop import refuse as say_no
+
+    where = load_settings()
+    run_key = say_no(load(find(project, where)), where, by=getpass.getuser(), reason=reason)
+    if json:
+        output.print_json({"refused": run_key, "reason": reason})
+    else:
+        output.people.print(f"The model of {run_key} is refused.", highlight=False, soft_wrap=True)
 
 
 @app.command()
 def rollback(
     project: output.ProjectName,
     to: Annotated[int | None, typer.Option(help="Generation to go back to; without it the one before.")] = None,
+    reason: Reason = "",
     json: output.Json = False,
 ) -> None:
     """Let the model of an earlier generation answer again, as a new generation."""
     from evertune.loop import rollback as roll_back
 
     where = load_settings()
-    _tell(roll_back(load(find(project, where)), where, by=getpass.getuser(), to=to), json)
+    _tell(roll_back(load(find(project, where)), where, by=getpass.getuser(), to=to, reason=reason), json)
+
+
+@app.command("list")
+def history(project: output.ProjectName, json: output.Json = False) -> None:
+    """List the releases, newest first: which model version answered, who let it and why."""
+    from evertune.ledger import engine, releases
+
+    where = load_settings()
+    found = releases.history(engine.ready(where.database_url), load(find(project, where)).slug)
+    if json:
+        output.print_json({"releases": [one.model_dump(mode="json") for one in found]})
+        return
+    table = Table()
+    for name in ("generation", "model version", "since", "how", "by", "why"):
+        table.add_column(name)
+    for one in found:
+        since = one.created.isoformat(sep=" ", timespec="minutes")
+        table.add_row(
+            str(one.generation), str(one.model_version), since, one.kind, escape(one.approved_by), escape(one.reason)
+        )
+    output.people.print(table)
 
 
 def _tell(release: Release, json: bool) -> None:

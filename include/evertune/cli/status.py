@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from evertune.cli import output
 from evertune.ledger.servers import Server
 from evertune.project.load import Fault, find, load, load_all
+from evertune.records import Release
 from evertune.settings import load as load_settings
 
 
@@ -37,11 +39,7 @@ def command(
     for name in ("project", "answers", "last run", "verdict", "now"):
         table.add_column(name)
     for one in found:
-        answers = (
-            f"generation {one.release.generation} (version {one.release.model_version})"
-            if one.release
-            else "nothing yet"
-        )
+        answers = _answers(one.release) if one.release else "nothing yet"
         now = f"{one.active.key} ({one.active.owner})" if one.active else ""
         now = now or (f"{one.awaiting_approval} awaits approval" if one.awaiting_approval else "idle")
         table.add_row(one.project, answers, one.last_run or "none", one.last_error or one.last_verdict or "", now)
@@ -52,6 +50,16 @@ def command(
                 output.people.print(f"{one.project}: {told}", markup=False, highlight=False)
     for fault in faults:
         output.notes.print(str(fault), style="red", markup=False, highlight=False)
+
+
+def _answers(release: Release) -> str:
+    """Which release answers and, where a person let it, who and why."""
+    told = f"generation {release.generation} (version {release.model_version})"
+    if release.approved_by == "gate":
+        return told
+    return escape(
+        f"{told}\n{release.kind} by {release.approved_by}" + (f": {release.reason}" if release.reason else "")
+    )
 
 
 def _told(server: Server) -> str:

@@ -50,4 +50,5 @@ def as_release(row: ReleaseRow) -> Release:
         approved_by=row.approved_by,
         traffic_share=row.traffic_share,
         created=row.created,
+        reason=row.reason or "",
     )

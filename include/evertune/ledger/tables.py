@@ -187,6 +187,8 @@ class ReleaseRow(Table):
     approved_by: Mapped[str]
     traffic_share: Mapped[float]
     created: Mapped[datetime]
+    reason: Mapped[str | None]
+    """What the person said why. Here and not in the audit chain, because it may quote data and must be erasable."""
 
 
 class EventRow(Table):

@@ -6,7 +6,7 @@ functions as :func:`run`, which does a whole pass in one process.
 
 from evertune.loop.claim import claim
 from evertune.loop.outcome import outcome
-from evertune.loop.release import promote_by_hand, rollback
+from evertune.loop.release import promote_by_hand, refuse, rollback
 from evertune.loop.run import Progress, run
 from evertune.loop.status import ProjectStatus, status
 from evertune.loop.steps import STEPS, data_docs, fail, judge, prepare, promote, snapshot, tune, validate
@@ -23,6 +23,7 @@ __all__ = [
     "prepare",
     "promote",
     "promote_by_hand",
+    "refuse",
     "rollback",
     "run",
     "snapshot",

@@ -1,7 +1,9 @@
-"""What a person may do to a project's release: let a version answer, or go back to an earlier one."""
+"""What a person may do to a project's release: let a version answer, refuse one, or go back to an earlier one."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import structlog
@@ -21,7 +23,13 @@ log = structlog.get_logger(__name__)
 
 
 def promote_by_hand(
-    project: Project, settings: Settings, *, by: str, model_version: int | None = None, expected: int | None = None
+    project: Project,
+    settings: Settings,
+    *,
+    by: str,
+    model_version: int | None = None,
+    expected: int | None = None,
+    reason: str = "",
 ) -> Release:
     """Let a model version answer from now on.
 
@@ -45,20 +53,48 @@ def promote_by_hand(
         is_waiting = waiting is not None and waiting.key == found.run_key
         expected = waiting.champion if waiting and is_waiting else current.generation if current else 0
     release = promote.promote(
-        engine, None, project.slug, model_version, found.digest, found.run_key, expected=expected, by=by
+        engine, None, project.slug, model_version, found.digest, found.run_key,
+        expected=expected, by=by, reason=reason,
+    )  # fmt: skip
+    mend_alias(settings, project.slug, release)
+    return release
+
+
+def rollback(project: Project, settings: Settings, *, by: str, to: int | None = None, reason: str = "") -> Release:
+    """Let an earlier generation's model answer again, as a new generation; ``to`` is the one before by default.
+
+    Its bundle is looked at first: a generation that no server can load must not become the one that answers.
+    """
+    from evertune.releases import promote
+
+    engine = ledger_engine.ready(settings.database_url)
+    goal, now = promote.target(engine, project.slug, to), releases.current(engine, project.slug)
+    check_signature(project.slug, goal.model_version, goal.digest, settings)
+    release = promote.rollback(
+        engine, project.slug, by=by, to=goal.generation, expected=now.generation if now else 0, reason=reason
     )
     mend_alias(settings, project.slug, release)
     return release
 
 
-def rollback(project: Project, settings: Settings, *, by: str, to: int | None = None) -> Release:
-    """Let an earlier generation's model answer again, as a new generation; ``to`` is the one before by default."""
-    from evertune.releases import promote
+def refuse(project: Project, settings: Settings, *, by: str, reason: str) -> str:
+    """Say no to the model that awaits approval; returns its run's key. What answers now goes on."""
+    from evertune.releases import mlflow, promote
 
+    if not reason.strip():
+        raise EvertuneError("Say why it is refused: whoever tuned it wants to know.")
     engine = ledger_engine.ready(settings.database_url)
-    release = promote.rollback(engine, project.slug, by=by, to=to)
-    mend_alias(settings, project.slug, release)
-    return release
+    waiting = awaiting(engine, project.slug)
+    if waiting is None:
+        raise EvertuneError(f"No run of {project.slug} awaits approval: there is nothing to refuse.")
+    promote.refuse(engine, waiting.key, by, reason)
+    verdict = waiting.outcome.verdict if waiting.outcome else None
+    if verdict is not None:
+        reasons = (*verdict.reasons, f"Refused by {by}: {reason}")
+        told = verdict.model_copy(update={"decision": Decision.REJECT, "reasons": reasons})
+        with _told_if_mlflow_is_away(project.slug, "the model version does not say that it was refused"):
+            mlflow.set_verdict(settings, project.slug, _version_of(waiting, project), told)
+    return waiting.key
 
 
 def mend_alias(settings: Settings, slug: str, release: Release | None) -> None:
@@ -68,10 +104,16 @@ def mend_alias(settings: Settings, slug: str, release: Release | None) -> None:
     """
     from evertune.releases import mlflow
 
-    try:
+    with _told_if_mlflow_is_away(slug, "MLflow's alias is left behind; `evertune status` mends it"):
         mlflow.reconcile(settings, slug, release)
+
+
+@contextlib.contextmanager
+def _told_if_mlflow_is_away(slug: str, what: str) -> Iterator[None]:
+    try:
+        yield
     except EvertuneError as fault:
-        log.warning("MLflow's alias is left behind; `evertune status` mends it", project=slug, fault=str(fault))
+        log.warning(what, project=slug, fault=str(fault))
 
 
 def check_signature(slug: str, version: int, digest: str | None, settings: Settings) -> RegisteredVersion:

@@ -250,6 +250,8 @@ class Release(Record):
     approved_by: str
     traffic_share: float = 1.0
     created: datetime
+    reason: str = ""
+    """What the person said why; empty where the gate decided, whose reasons are the run's verdict."""
 
 
 class Outcome(Record):

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from evertune.ledger import events
-from evertune.ledger.engine import clock, writing
+from evertune.ledger.engine import clock, reading, writing
 from evertune.ledger.releases import as_release, newest
 from evertune.ledger.runs import hold
 from evertune.ledger.tables import ReleaseRow, RunRow, printable
@@ -38,6 +38,7 @@ def promote(  # noqa: PLR0917 - the columns of one row
     expected: int,
     by: str,
     kind: str = PROMOTE,
+    reason: str = "",
 ) -> Release:
     """Let the model version answer as generation ``expected + 1``, if ``expected`` (0: none) still answers.
 
@@ -62,34 +63,43 @@ def promote(  # noqa: PLR0917 - the columns of one row
         release = ReleaseRow(
             generation=expected + 1, model_version=model_version, digest=digest, run_key=run_key, kind=kind
         )
-        _insert(session, project, release, by)
+        _insert(session, project, release, by, reason)
         _close(row, release)
         return as_release(release)
 
 
-def rollback(engine: Engine, project: str, by: str, to: int | None = None, *, expected: int | None = None) -> Release:
-    """Let an earlier generation's model answer again, as a new generation.
+def target(engine: Engine, project: str, to: int | None = None) -> Release:
+    """The generation that :func:`rollback` would go back to, for a look at it before.
 
     Without ``to``, that is the newest one whose model is neither the present one nor itself rolled back, so that
-    going back twice goes back two models. ``expected`` refuses (:class:`StaleError`) where another generation answers
+    going back twice goes back two models.
+    """
+    with reading(engine) as session:
+        return as_release(_target(_history(session, project), project, to))
+
+
+def rollback(
+    engine: Engine, project: str, by: str, to: int | None = None, *, expected: int | None = None, reason: str = ""
+) -> Release:
+    """Let an earlier generation's model (that of :func:`target`) answer again, as a new generation.
+
+    ``expected`` refuses (:class:`StaleError`) where another generation answers
     than the person has seen.
     """
     with writing(engine) as session:
         past = _history(session, project)
-        if not past:
-            raise EvertuneError(f"{project} has no release yet: there is nothing to go back from.")
         if expected is not None:
-            _compare(past[-1], project, expected)
-        target = _target(past, project, to)
+            _compare(past[-1] if past else None, project, expected)
+        goal = _target(past, project, to)
         release = ReleaseRow(
             generation=past[-1].generation + 1,
-            model_version=target.model_version,
-            digest=target.digest,
-            run_key=target.run_key,
+            model_version=goal.model_version,
+            digest=goal.digest,
+            run_key=goal.run_key,
             kind=ROLLBACK,
-            restored=target.generation,
+            restored=goal.generation,
         )
-        _insert(session, project, release, by)
+        _insert(session, project, release, by, reason)
         return as_release(release)
 
 
@@ -165,6 +175,8 @@ def _rolled_back(past: Sequence[ReleaseRow]) -> set[str]:
 
 
 def _target(past: Sequence[ReleaseRow], project: str, to: int | None) -> ReleaseRow:
+    if not past:
+        raise EvertuneError(f"{project} has no release yet: there is nothing to go back from.")
     present, banned = past[-1], _rolled_back(past)
     others = [release for release in past if release.digest != present.digest]
     if to is not None:
@@ -180,8 +192,9 @@ def _target(past: Sequence[ReleaseRow], project: str, to: int | None) -> Release
     return others[-1]
 
 
-def _insert(session: Session, project: str, release: ReleaseRow, by: str) -> None:
+def _insert(session: Session, project: str, release: ReleaseRow, by: str, reason: str) -> None:
     now = clock(session)
+    release.reason = printable(reason) or None
     release.project, release.approved_by, release.traffic_share, release.created = project, printable(by), 1.0, now
     session.add(release)
     session.flush()

@@ -1,0 +1,192 @@
+"""What a person may do to a release: by hand, with a reason that is kept, and never to a bundle that is not there."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from tests.support import small_project, write_project
+from typer.testing import CliRunner
+
+from evertune.cli.main import app
+from evertune.files import CorruptError
+from evertune.ledger import engine, releases, runs, triggers
+from evertune.loop import promote_by_hand, refuse, rollback
+from evertune.models import signing
+from evertune.project import Project
+from evertune.project.load import load
+from evertune.records import (
+    Cause,
+    Decision,
+    EvertuneError,
+    Outcome,
+    Release,
+    RunStatus,
+    UnreachableError,
+    Verdict,
+)
+from evertune.releases import mlflow, promote
+from evertune.releases.mlflow import RegisteredVersion
+from evertune.settings import Settings
+
+SLUG = "small-reviews"
+
+
+class Registry:
+    """MLflow's versions; each is signed, and version n was made by the run of the night n."""
+
+    def __init__(self, where: Settings) -> None:
+        self.where = where
+        self.runs: dict[int, str] = {}
+        self.gone: set[int] = set()
+        self.verdicts: list[tuple[int, Verdict]] = []
+
+    def describe(self, _: Settings, __: str, version: int) -> RegisteredVersion:
+        if version in self.gone:
+            raise EvertuneError(f"MLflow has no version {version}.")
+        digest = f"{version:064x}"
+        tags = {"evertune.signature": signing.sign(digest, self.where)}
+        return RegisteredVersion(
+            version=version, run_key=self.runs[version], digest=digest, verdict=None, description="", tags=tags
+        )
+
+    def set_verdict(self, _: Settings, __: str, version: int, verdict: Verdict) -> None:
+        self.verdicts.append((version, verdict))
+
+
+@pytest.fixture
+def registry(environment: Settings, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    made = Registry(environment)
+    monkeypatch.setattr(mlflow, "describe", made.describe)
+    monkeypatch.setattr(mlflow, "set_verdict", made.set_verdict)
+    monkeypatch.setattr(mlflow, "reconcile", lambda *_: None)
+    return made
+
+
+@pytest.fixture
+def project(environment: Settings) -> Project:
+    return load(write_project(environment, small_project()))
+
+
+@pytest.fixture
+def ledger(environment: Settings) -> Engine:
+    return engine.ready(environment.database_url)
+
+
+def night(ledger: Engine, registry: Registry, number: int, *, approval: bool = False) -> str:
+    """A run whose model, version n, the gate would promote; it does, unless a person must approve."""
+    triggers.request(ledger, SLUG, Cause.CLOCK, f"night {number}", "night")
+    run = runs.claim(ledger, SLUG, "one", 60)
+    assert run is not None
+    registry.runs[number] = run.key
+    if not approval:
+        promote.promote(ledger, run, SLUG, number, f"{number:064x}", run.key, run.champion, "gate")
+    verdict = Verdict(decision=Decision.PROMOTE, reasons=("it is better",))
+    told = Outcome(
+        run_key=run.key, project=SLUG, method="full", verdict=verdict, model_version=number, awaiting_approval=approval
+    )
+    runs.finish(ledger, run, told, RunStatus.AWAITING_APPROVAL if approval else RunStatus.FINISHED)
+    return run.key
+
+
+def current(ledger: Engine) -> Release:
+    found = releases.current(ledger, SLUG)
+    assert found is not None
+    return found
+
+
+def evertune(*arguments: str) -> dict[str, Any]:
+    done = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def test_a_rollback_to_a_model_that_is_gone_is_refused_and_commits_nothing(
+    environment: Settings, registry: Registry, project: Project, ledger: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        night(ledger, registry, number)
+    registry.gone = {1}
+    with pytest.raises(EvertuneError, match="no version 1"):
+        rollback(project, environment, by="ann")
+    registry.gone = set()
+    with monkeypatch.context() as patch:
+        patch.setattr(signing, "sign", lambda *_: "forged")
+        with pytest.raises(CorruptError):
+            rollback(project, environment, by="ann")
+    assert current(ledger).generation == 2
+    assert rollback(project, environment, by="ann").model_version == 1
+
+
+def test_a_rollback_that_somebody_else_was_faster_with_is_refused(
+    environment: Settings, registry: Registry, project: Project, ledger: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        night(ledger, registry, number)
+    look = registry.describe
+
+    def slowly(*asked: Any) -> RegisteredVersion:
+        promote.rollback(ledger, SLUG, "bob")
+        return look(*asked)
+
+    monkeypatch.setattr(mlflow, "describe", slowly)
+    with pytest.raises(EvertuneError, match="nothing was changed"):
+        rollback(project, environment, by="ann")
+    assert (current(ledger).generation, current(ledger).approved_by) == (3, "bob")
+
+
+def test_the_reasons_of_a_person_are_kept_and_listed(registry: Registry, project: Project, ledger: Engine) -> None:
+    night(ledger, registry, 1)
+    night(ledger, registry, 2, approval=True)
+    told = evertune("release", "promote", SLUG, "--reason", "the [b]owner[/b] wants it")
+    assert told["reason"] == "the [b]owner[/b] wants it"
+    evertune("release", "rollback", SLUG, "--reason", "worse on short texts")
+    listed = evertune("release", "list", SLUG)["releases"]
+    assert [(one["generation"], one["reason"]) for one in listed] == [
+        (3, "worse on short texts"), (2, "the [b]owner[/b] wants it"), (1, ""),
+    ]  # fmt: skip
+    for command in (["release", "list", SLUG], ["status", SLUG]):
+        printed = CliRunner().invoke(app, command, env={"COLUMNS": "200"}, catch_exceptions=False).stdout
+        assert "worse on short texts" in printed
+    assert "[b]owner" in CliRunner().invoke(app, ["release", "list", SLUG], env={"COLUMNS": "200"}).stdout
+
+
+def test_a_person_says_no(registry: Registry, project: Project, ledger: Engine) -> None:
+    night(ledger, registry, 1)
+    run_key = night(ledger, registry, 2, approval=True)
+    told = evertune("release", "refuse", SLUG, "--reason", "the slice of short texts got worse")
+    assert told["refused"] == run_key
+    entry = runs.get(ledger, run_key)
+    assert entry is not None
+    assert entry.status is RunStatus.FINISHED
+    assert "the slice of short texts got worse" in str(entry.message)
+    assert current(ledger).generation == 1
+    ((version, verdict),) = registry.verdicts
+    assert (version, verdict.decision) == (2, Decision.REJECT)
+    assert "the slice of short texts got worse" in verdict.reasons[-1]
+    with pytest.raises(EvertuneError, match="awaits approval"):
+        promote_by_hand(project, registry.where, by="bob")
+
+
+def test_a_no_counts_although_mlflow_is_away(
+    environment: Settings, registry: Registry, project: Project, ledger: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise UnreachableError("MLflow does not answer.")
+
+    run_key = night(ledger, registry, 1, approval=True)
+    monkeypatch.setattr(mlflow, "set_verdict", away)
+    assert refuse(project, environment, by="ann", reason="no") == run_key
+
+
+def test_a_no_needs_a_reason_and_something_to_refuse(
+    environment: Settings, registry: Registry, project: Project, ledger: Engine
+) -> None:
+    with pytest.raises(EvertuneError, match="nothing to refuse"):
+        refuse(project, environment, by="ann", reason="no")
+    night(ledger, registry, 1, approval=True)
+    with pytest.raises(EvertuneError, match="Say why"):
+        refuse(project, environment, by="ann", reason=" ")

@@ -145,10 +145,13 @@ def test_a_guard_that_is_shown_to_suffer_rejects() -> None:
 
 def test_a_guard_without_enough_evidence_holds_a_promotion_back() -> None:
     pairs = won_and_lost(30, 10, 300)
-    assert judge(pairs).decision is Decision.PROMOTE
-    harsh = judge(pairs.swapped(), guards=(Guard(metric=Metric.ACCURACY, margin=0.07),), smallest_gain=0.0)
-    assert harsh.checks["guard accuracy"] is False
-    assert "is not ruled out" in harsh.reasons[-1]
+    unsure = dataclasses.replace(pairs, challenger=(pairs.challenger * 0.9 + 0.05).astype(np.float32))
+    assert judge(unsure).decision is Decision.PROMOTE
+    held_back = judge(unsure, guards=(Guard(metric=Metric.CALIBRATION_ERROR, margin=0.01),))
+    assert held_back.decision is Decision.NOT_ENOUGH_EVIDENCE
+    assert held_back.checks["gain is proven"] is True
+    assert held_back.checks["guard calibration_error"] is False
+    assert "is not ruled out" in held_back.reasons[-1]
 
 
 def slice_harm(rows: int, lost: int) -> Pairs:

@@ -26,6 +26,7 @@ def documents() -> dict[Path, str]:
     folder = ROOT / "docs" / "reference"
     return {
         folder / "project-file.md": reference.reference_markdown(),
+        folder / "project-file.schema.json": reference.json_schema_text(),
         folder / "command-line.md": HEADER + command_line(),
         folder / "dags.md": HEADER + dags(),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from evertune.records import EvertuneError
 from evertune.settings import Settings, load
 
 
@@ -23,3 +24,12 @@ def test_every_setting_has_a_variable() -> None:
 def test_passwords_are_not_shown() -> None:
     shown = load({"EVERTUNE_DATABASE_URL": "postgresql+psycopg2://me:s3cret@db/evertune"}).public()
     assert shown["database_url"] == "postgresql+psycopg2://me:***@db/evertune"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("EVERTUNE_GPUS", "x"), ("EVERTUNE_GPUS", "-1"), ("EVERTUNE_GPUS", ""), ("EVERTUNE_LEASE_S", "0")],
+)
+def test_what_is_no_number_is_told_by_the_variables_name(name: str, value: str) -> None:
+    with pytest.raises(EvertuneError, match=rf"{name} is '{value}': expected a whole number"):
+        load({name: value})

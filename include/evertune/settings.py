@@ -14,6 +14,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from evertune.records import EvertuneError
+
 
 class Settings(BaseModel):
     """One field a variable: ``EVERTUNE_`` and the field's name in capitals."""
@@ -87,7 +89,17 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         python=env.get("EVERTUNE_PYTHON", sys.executable),
         mlflow_ui=env.get("EVERTUNE_MLFLOW_UI", ""),
         evidently_ui=env.get("EVERTUNE_EVIDENTLY_UI", ""),
-        gpus=int(env.get("EVERTUNE_GPUS", "1")),
-        lease_s=int(env.get("EVERTUNE_LEASE_S", "300")),
+        gpus=_number(env, "EVERTUNE_GPUS", default=1, least=0),
+        lease_s=_number(env, "EVERTUNE_LEASE_S", default=300, least=1),
         subject_salt=env.get("EVERTUNE_SUBJECT_SALT", ""),
     )
+
+
+def _number(env: Mapping[str, str], name: str, *, default: int, least: int) -> int:
+    text = env.get(name, str(default)).strip()
+    if not text.isdecimal() or int(text) < least:
+        raise EvertuneError(
+            f"{name} is {text!r}: expected a whole number of at least {least}. Set it to one, or leave it unset for "
+            f"{default}."
+        )
+    return int(text)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shlex
 import sys
+import traceback
+from datetime import UTC, datetime
 
 import structlog
 import typer
 
+from evertune import settings
 from evertune.cli import (
     data,
     db,
@@ -58,18 +62,6 @@ def main() -> None:
     _quiet_logs()
     try:
         status_code = app(standalone_mode=False)
-    except EvertuneError as fault:
-        _complain(str(fault), type(fault).__name__)
-        sys.exit(fault.exit_code)
-    except OSError as fault:
-        if fault.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        _complain(
-            f"The disk is full: {fault.filename or 'a file'} could not be written. Nothing half-written is left; "
-            "free some space and run the same command again.",
-            "FullDisk",
-        )
-        sys.exit(1)
     except typer.Exit as left:
         sys.exit(left.exit_code)
     except typer.exceptions.TyperException as fault:
@@ -78,7 +70,42 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         _complain("Interrupted. What was finished is kept and found again by the next run.", "Interrupted")
         sys.exit(130)
+    except Exception as fault:  # noqa: BLE001 - the process ends here; a script that reads --json gets its object
+        _complain(*_in_words(fault))
+        sys.exit(fault.exit_code if isinstance(fault, EvertuneError) else 1)
     sys.exit(status_code if isinstance(status_code, int) else 0)
+
+
+def _in_words(fault: Exception) -> tuple[str, str]:
+    """What a person reads of the fault, and its kind for scripts."""
+    if isinstance(fault, EvertuneError):
+        return str(fault), type(fault).__name__
+    if isinstance(fault, OSError) and fault.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return (
+            f"The disk is full: {fault.filename or 'a file'} could not be written. Nothing half-written is left; "
+            "free some space and run the same command again."
+        ), "FullDisk"
+    if isinstance(fault, OSError) and fault.filename:
+        return (
+            f"{fault.filename}: {fault.strerror}. See that it is there and that you may read and write it, or let "
+            f"EVERTUNE_HOME and EVERTUNE_PROJECTS name other folders. {_keep_traceback(fault)}"
+        ), type(fault).__name__
+    told = " ".join(f"{type(fault).__name__}: {fault}".split())
+    return f"This should not happen, and is a mistake in evertune. {told}. {_keep_traceback(fault)}", "Bug"
+
+
+def _keep_traceback(fault: Exception) -> str:
+    """Write it where it can be found later, and say where that is."""
+    text = "".join(traceback.format_exception(fault))
+    try:
+        path = settings.load().home / "logs" / "faults.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as kept:
+            kept.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {shlex.join(sys.argv)}\n{text}\n")
+    except (OSError, EvertuneError):
+        sys.stderr.write(text)
+        return "The traceback stands above."
+    return f"The traceback is in {path}."
 
 
 def _complain(message: str, kind: str) -> None:

@@ -1,0 +1,84 @@
+"""Whatever goes wrong, a person reads a sentence and a script one JSON object; where it came from is kept."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from evertune.cli import main as command_line
+from evertune.settings import Settings
+
+
+def evertune(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "evertune.cli.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, fault: Exception, *arguments: str) -> int:
+    """A command that meets the fault; its exit status."""
+
+    def broken(**_: object) -> NoReturn:
+        raise fault
+
+    monkeypatch.setattr(command_line, "app", broken)
+    monkeypatch.setattr(sys, "argv", ["evertune", "status", *arguments])
+    with pytest.raises(SystemExit) as left:
+        command_line.main()
+    assert isinstance(left.value.code, int)
+    return left.value.code
+
+
+def test_a_wrong_variable_is_one_sentence_or_one_object(environment: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERTUNE_GPUS", "x")
+    plain, scripted = evertune("status"), evertune("status", "--json")
+    assert plain.returncode == scripted.returncode == 1
+    assert "EVERTUNE_GPUS is 'x'" in plain.stderr
+    assert "Traceback" not in plain.stderr
+    assert "EVERTUNE_GPUS is 'x'" in json.loads(scripted.stdout)["error"]["message"]
+
+
+def test_a_mistake_in_the_code_is_told_and_its_traceback_kept(
+    environment: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = environment.home / "logs" / "faults.log"
+    assert fail(monkeypatch, ZeroDivisionError("by\nzero"), "--json") == 1
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert told["type"] == "Bug"
+    assert "ZeroDivisionError: by zero" in told["message"]
+    assert str(log) in told["message"]
+    assert "evertune status --json\nTraceback" in log.read_text()
+    fail(monkeypatch, KeyError("again"))
+    assert "Traceback" not in capsys.readouterr().err
+    assert log.read_text().count("Traceback") == 2
+
+
+def test_where_the_traceback_cannot_be_kept_it_is_shown(
+    environment: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (environment.home / "logs").write_text("no folder")
+    fail(monkeypatch, ZeroDivisionError("by zero"), "--json")
+    printed = capsys.readouterr()
+    assert "Traceback" in printed.err
+    assert "above" in json.loads(printed.out)["error"]["message"]
+
+
+def test_a_file_that_may_not_be_read_is_named(
+    environment: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    fault = PermissionError(13, "Permission denied", str(tmp_path / "ledger.db"))
+    assert fail(monkeypatch, fault, "--json") == 1
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert told["type"] == "PermissionError"
+    assert f"{tmp_path / 'ledger.db'}: Permission denied" in told["message"]
+
+
+def test_a_full_disk_has_a_name_of_its_own(
+    environment: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fail(monkeypatch, OSError(28, "No space left on device", "snapshot.parquet"), "--json") == 1
+    assert json.loads(capsys.readouterr().out)["error"]["type"] == "FullDisk"

@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from evertune import files, jobs
+from evertune.loop.code_version import code_version
 from evertune.loop.release import check_signature
 from evertune.loop.run import describe
 from evertune.project import Project
@@ -160,7 +161,6 @@ def _champion_bundle(order: Order) -> Path | None:
 
 
 def _register(order: Order, evaluation: Evaluation, tuned: JsonObject) -> Candidate:
-    from evertune import __version__
     from evertune.evaluation import checks
     from evertune.models import signing
     from evertune.releases import mlflow
@@ -172,7 +172,7 @@ def _register(order: Order, evaluation: Evaluation, tuned: JsonObject) -> Candid
     tags = {
         "method": str(order.project.tuning.method),
         "data_version": order.dataset.version,
-        "code_version": __version__,
+        "code_version": code_version(),
         "digest": tuned["digest"],
         "signature": signing.sign(tuned["digest"], settings),
     }

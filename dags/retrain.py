@@ -13,13 +13,16 @@ tasks after `claim` are skipped.
 
 ## When a task fails
 It is tried again where that can help (a service away, a worker killed): the step goes on where it was, and a training
-that still runs is attached to, not started twice. Unfit data or a wrong project file fail at once with the reason.
+that still runs is attached to, not started twice. What a person must mend first (unfit data, a wrong
+login, a full disk, a mistake in code) fails at once with the reason.
 Whatever happened, `notify` tells the project's webhooks at the end.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Container
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, chain, task
@@ -83,8 +86,21 @@ def invalid(name: str, faults: str) -> DAG:
     return dag
 
 
+def name_of(file: Path, taken: Container[str]) -> str:
+    """What the DAG of an unfit file is called: as the file, but never as another DAG, which it would replace.
+
+    No slug has a dot, so a name with the file's ending is no project's.
+    """
+    for name in (file.stem, file.name, f"{file.name}.{file.parent.name}"):
+        if (plain := re.sub(r"[^A-Za-z0-9_.-]", "-", name)) not in taken:
+            break
+    return plain
+
+
 projects, faults = load_all(load())
 for project in projects.values():
     retrain(project)
+names = set(projects)
 for file in sorted({fault.file for fault in faults}):
-    invalid(re.sub(r"[^A-Za-z0-9_.-]", "-", file.stem), "\n".join(str(fault) for fault in faults if fault.file == file))
+    names.add(name := name_of(file, names))
+    invalid(name, "\n".join(str(fault) for fault in faults if fault.file == file))

@@ -11,10 +11,10 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import BaseOperatorLink, get_current_context
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from evertune import settings
-from evertune.records import Cause, EvertuneError, StaleError, Step, UnfitError
+from evertune.records import Cause, EvertuneError, StaleError, Step, UnfitError, retry_helps
 
 log = logging.getLogger("evertune")
 
@@ -24,7 +24,7 @@ RETRIES: dict[str, Any] = {
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=10),
 }
-"""For tasks that reach a service or start a job. What is unfit fails at once: see :func:`perform`."""
+"""For tasks that reach a service or start a job. What no retry can mend fails at once: see :class:`_translated`."""
 
 AS_IN_FILE = "as in the project file"
 
@@ -222,8 +222,10 @@ class _translated:  # noqa: N801 - reads as a statement
         return None
 
     def __exit__(self, kind: object, fault: BaseException | None, trace: object) -> None:
-        if isinstance(fault, UnfitError | StaleError):
-            raise AirflowFailException(str(fault)) from fault
+        if not isinstance(fault, Exception) or isinstance(fault, AirflowException) or retry_helps(fault):
+            return
+        told = str(fault) if isinstance(fault, EvertuneError) else f"{type(fault).__name__}: {fault}"
+        raise AirflowFailException(told) from fault
 
 
 def _fail(run_key: str, fault: Exception) -> None:

@@ -180,6 +180,8 @@ def verify(folder: Path, expected: str | None = None) -> str:
 class BusyError(EvertuneError):
     """Another process holds the lock."""
 
+    retry = True
+
 
 @contextlib.contextmanager
 def lock(path: Path, *, wait: bool = False) -> Iterator[None]:

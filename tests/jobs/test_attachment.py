@@ -58,7 +58,7 @@ def test_a_result_that_cannot_be_believed_is_made_again(settings: Settings, spoi
         pytest.param("OwnError", UnfitError, 1, marks=pytest.mark.faults),
         pytest.param("StaleError", StaleError, 1, marks=pytest.mark.faults),
         pytest.param("UnreachableError", UnreachableError, 2, marks=pytest.mark.faults),
-        pytest.param("EvertuneError", EvertuneError, 2, marks=pytest.mark.faults),
+        pytest.param("EvertuneError", EvertuneError, 1, marks=pytest.mark.faults),
         pytest.param("ValueError", EvertuneError, 2, marks=pytest.mark.faults),
     ],
 )

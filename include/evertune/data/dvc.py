@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evertune import files, records
-from evertune.records import EvertuneError, UnreachableError
+from evertune.records import CutOffError, EvertuneError, UnreachableError
 from evertune.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -165,4 +165,5 @@ def _fault(workspace: Path, settings: Settings, arguments: Sequence[str], output
             f"{what}: the DVC remote {settings.remote} did not take part. See that it is there and that this machine "
             f"may use it, or set EVERTUNE_REMOTE, and run it again.\n{tail}"
         )
-    return EvertuneError(f"{what}.\n{tail}")
+    kind = EvertuneError if "Traceback (most recent call last)" in output else CutOffError
+    return kind(f"{what}.\n{tail}")

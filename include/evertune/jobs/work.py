@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 
 from evertune import files
 from evertune.jobs import gpus
-from evertune.jobs.folder import LOCK_FD, CancelledError, cancelled, forget_end, result, take, write_result
-from evertune.records import EvertuneError, StaleError, UnfitError
+from evertune.jobs.folder import LOCK_FD, cancelled, forget_end, result, take, write_result
+from evertune.records import EvertuneError
 
 BUSY = 75
 """Exit status of a worker that found another one at work (``EX_TEMPFAIL``)."""
@@ -92,9 +92,9 @@ def _write_fault(folder: Path, error: Exception) -> int:
     Only an error for people becomes ``fault.json``. Anything else is a bug or a machine in trouble: its traceback is in
     the log, and another attempt may do better.
     """
-    retry = not isinstance(error, (UnfitError, StaleError, CancelledError))
+    retry = isinstance(error, EvertuneError) and error.retry
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        error, retry = _disk_full(folder, error), False
+        error = _disk_full(folder, error)
     if not isinstance(error, EvertuneError):
         return 1
     types = [

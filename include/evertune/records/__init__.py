@@ -8,12 +8,14 @@ printed and read back; a field that a newer version added is dropped on reading.
 from __future__ import annotations
 
 from evertune.records.core import (
+    CutOffError,
     EvertuneError,
     JsonObject,
     Record,
     StaleError,
     UnfitError,
     UnreachableError,
+    retry_helps,
 )
 from evertune.records.runs import (
     Candidate,
@@ -56,6 +58,7 @@ __all__ = [
     "Cause",
     "ClassScores",
     "Cluster",
+    "CutOffError",
     "Dataset",
     "Decision",
     "Evaluation",
@@ -85,4 +88,5 @@ __all__ = [
     "UnreachableError",
     "Verdict",
     "Window",
+    "retry_helps",
 ]

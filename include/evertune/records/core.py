@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -13,10 +14,12 @@ JsonObject = dict[str, Any]
 class EvertuneError(Exception):
     """A fault whose message tells a person what is wrong, where, and what to do next.
 
-    ``exit_code`` is the status with which the command line ends.
+    ``exit_code`` is the status with which the command line ends. ``retry`` says whether the same, tried again by
+    itself, may go well: what a person must mend first is not mended by waiting.
     """
 
     exit_code = 1
+    retry = False
 
 
 class UnfitError(EvertuneError):
@@ -31,6 +34,25 @@ class StaleError(EvertuneError):
 
 class UnreachableError(EvertuneError):
     """A service (database, MLflow, DVC remote, package index) did not answer. Trying again may help."""
+
+    retry = True
+
+
+class CutOffError(EvertuneError):
+    """A process ended in the middle without a word, as one that was killed. Trying again goes on where it was."""
+
+    retry = True
+
+
+def retry_helps(fault: BaseException) -> bool:
+    """Whether what failed with ``fault`` may go well when it is tried again by itself.
+
+    Of faults that are not evertune's own, only the system's (a network, a mount) pass by themselves, and a full disk
+    does not; the others are mistakes in code, which fail the same way each time.
+    """
+    if isinstance(fault, EvertuneError):
+        return fault.retry
+    return isinstance(fault, OSError) and fault.errno not in {errno.ENOSPC, errno.EDQUOT}
 
 
 class Record(BaseModel):

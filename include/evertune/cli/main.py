@@ -121,7 +121,7 @@ def _quiet_logs() -> None:
     logging.basicConfig(stream=sys.stderr, level=level)
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # as it is then: whoever calls main() may swap it
     )
 
 

@@ -25,6 +25,7 @@ def fail(monkeypatch: pytest.MonkeyPatch, fault: Exception, *arguments: str) -> 
     def broken(**_: object) -> NoReturn:
         raise fault
 
+    monkeypatch.setattr(command_line, "_quiet_logs", lambda: None)  # for a process of its own, not for this one
     monkeypatch.setattr(command_line, "app", broken)
     monkeypatch.setattr(sys, "argv", ["evertune", "status", *arguments])
     with pytest.raises(SystemExit) as left:

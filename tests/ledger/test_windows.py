@@ -148,6 +148,7 @@ def test_segments_drained_before_the_upgrade_wait_too(empty: str, tmp_path: obje
             session.execute(text(f"DROP TABLE {name}"))
         session.execute(text(f"UPDATE {engines.VERSION_TABLE} SET version_num = 'v0002'"))
         session.execute(text("DROP TABLE IF EXISTS deliveries"))
+        session.execute(text("ALTER TABLE releases DROP COLUMN reason"))
     engine.dispose()
     engines.upgrade(empty)
     engine = engines.ready(empty)

@@ -34,6 +34,30 @@ def test_expectations_name_columns_of_the_snapshot() -> None:
     assert _found(validation=of("chanel", "expect_column_to_exist")) == []
 
 
+def test_expectations_name_their_own_arguments() -> None:
+    def of(**arguments: object) -> dict[str, Any]:
+        named = {"name": "expect_column_value_lengths_to_be_between", "arguments": arguments}
+        return {"expectations": [named, {"name": "expect_nothing", "arguments": {"x": 1}}, {"name": 5}]}
+
+    assert _found(validation=of(column="text", min_value=3, mostly=0.9)) == []
+    assert _found(validation=of(column="text", min_val=3)) == [
+        ("validation", "expectations", 0, "arguments", "min_val")
+    ]
+    assert _found(validation=of(column="text", result_format="BASIC")) != []
+
+
+def test_a_misspelt_argument_is_told_with_its_line_and_the_nearest_name(faults: Faults) -> None:
+    text = (
+        MINIMAL
+        + "validation:\n  expectations:\n    - name: expect_column_value_lengths_to_be_between\n"
+        + "      arguments:\n        column: text\n        min_val: 3\n"
+    )
+    (fault,) = faults(text)
+    assert "'min_val' is none" in fault.message
+    assert "'min_value'" in fault.hint
+    assert text.splitlines()[fault.line - 1].strip() == "min_val: 3"
+
+
 def test_a_project_that_is_made_in_code_is_checked_too() -> None:
     good = {
         "schema_version": 1, "slug": "x", "owner": "me",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from evertune.project.expectations import arguments_of
+
 OWN_COLUMNS = ("row_id", "text", "label", "id", "group", "subject", "time", "source", "target")
 """Columns of a snapshot that an expectation can name."""
 
@@ -19,7 +21,7 @@ class Crossed(NamedTuple):
 
 
 def across(document: Mapping[str, Any]) -> Iterator[Crossed]:
-    """Options that name columns which no other option makes.
+    """Options that name columns which no other option makes, or arguments which the expectation does not take.
 
     ``document`` may be as raw as it was read: what is not as it should be there is passed over in silence, because
     other checks tell it. So these faults are told together with those of single options.
@@ -34,10 +36,22 @@ def across(document: Mapping[str, Any]) -> Iterator[Crossed]:
             yield Crossed(("evaluation", "slices", index), name, message, kept)
     columns = (*OWN_COLUMNS, *kept)
     for index, expectation in enumerate(_list(document, "validation", "expectations")):
+        yield from _arguments(index, expectation)
         name = _at(expectation, "arguments", "column")
         if isinstance(name, str) and name not in columns and expectation.get("name") != "expect_column_to_exist":
             place = ("validation", "expectations", index, "arguments", "column")
             yield Crossed(place, name, f"expected a column of the snapshot; found {name!r}", columns)
+
+
+def _arguments(index: int, expectation: Any) -> Iterator[Crossed]:
+    """Names that the expectation does not take; what their values may be, Great Expectations says when it is asked."""
+    expectation_name, given = _at(expectation, "name"), _at(expectation, "arguments")
+    known = arguments_of(expectation_name) if isinstance(expectation_name, str) else ()
+    for name in given if known and isinstance(given, Mapping) else ():
+        if name not in known:
+            place = ("validation", "expectations", index, "arguments", str(name))
+            message = f"expected an argument of {expectation_name}; {str(name)!r} is none"
+            yield Crossed(place, name, message, known)
 
 
 def _kept(data: Mapping[str, Any]) -> Iterator[str]:

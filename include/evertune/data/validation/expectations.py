@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from evertune.project.expectations import INTERNAL
 from evertune.project.options import Expectation, Project
 from evertune.records import UnfitError
 
-INTERNAL = frozenset({"id", "result_format", "catch_exceptions", "rendered_content", "windows", "batch_id"})
-"""Arguments that every expectation has and that are evertune's to set."""
 ABOUT_NUMBERS = re.compile(
     r"_(max|mean|median|min|quantile_values|stdev|sum|kl_divergence|z_scores)_to_"
     r"|_to_be_(between|increasing|decreasing)$|_to_not_be_outliers$|a_to_be_greater_than_b$|multicolumn_sum"

@@ -66,14 +66,24 @@ def test_a_pass_promotes_and_the_next_one_is_unchanged(environment: Settings, tm
     assert third["champion"] == third["metrics"]
     assert third["release"]["generation"] == 1
 
-    # The data of the first version come back from the remote alone.
+    # The data of the first version come back from the remote and the ledger alone: the project's file is gone.
+    path.unlink()
     bytes_before = _digests(environment.runs / first["run_key"] / "data" / "small-reviews" / "dataset")
+    plans = environment.runs / first["run_key"] / "plans" / "small-reviews"
+    snapshot_plan = json.loads((plans / "snapshot.json").read_text())
     shutil.rmtree(environment.home / "cache" / "dvc")
     shutil.rmtree(environment.runs)
     status, told = evertune("data", "checkout", "small-reviews", "--model-version", "1", "--to", str(tmp_path / "back"))
     assert status == 0, told
     assert bytes_before
     assert bytes_before.items() <= _digests(Path(told["folder"])).items()
+    plan = json.loads((tmp_path / "back" / "plans" / "small-reviews" / "snapshot.json").read_text())
+    assert plan == snapshot_plan
+    # The model version has what brings them back, too: for where the ledger is lost.
+    kept = [path.parent for path in Path(environment.mlflow_artifacts).rglob("dvc.lock")]
+    locks = [(folder / "dvc.lock").read_text() for folder in kept]
+    assert (tmp_path / "back" / "dvc.lock").read_text() in locks
+    assert json.loads((kept[0] / "plans" / "small-reviews" / "snapshot.json").read_text()) == snapshot_plan
 
 
 def _preflight_is_told(where: Settings, run_key: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from evertune.cli import output
 from evertune.project.load import find, load, load_all
+from evertune.project.options import SLUG
 from evertune.records import EvertuneError
 from evertune.settings import load as load_settings
 
@@ -17,7 +19,9 @@ app = typer.Typer(help="Restore or pin versions of the data.", no_args_is_help=T
 
 @app.command()
 def checkout(
-    project: output.ProjectName,
+    project: Annotated[
+        str, typer.Argument(help="Its slug, which need not have a file any more, or a path to its file.")
+    ],
     model_version: Annotated[int, typer.Option(help="The model version whose data are wanted.")],
     to: Annotated[Path | None, typer.Option(help="An empty or new folder; PROJECT-vN here without it.")] = None,
     json: output.Json = False,
@@ -26,8 +30,8 @@ def checkout(
     from evertune.loop.data import checkout as restore
 
     where = load_settings()
-    loaded = load(find(project, where))
-    folder = restore(loaded, where, model_version, to or Path(f"{loaded.slug}-v{model_version}"))
+    slug = project if re.fullmatch(SLUG, project) else load(find(project, where)).slug
+    folder = restore(slug, where, model_version, to or Path(f"{slug}-v{model_version}"))
     if json:
         output.print_json({"folder": str(folder)})
     else:

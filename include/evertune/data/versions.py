@@ -18,7 +18,18 @@ from evertune.project import Project
 from evertune.records import Dataset, EvertuneError, Pins, RowCounts, Step, UnfitError
 from evertune.settings import Settings
 
-__all__ = ["Workspace", "checkout", "dataset", "open_workspace", "pin", "pin_all", "plan_hash", "push", "repro"]
+__all__ = [
+    "Workspace",
+    "checkout",
+    "dataset",
+    "open_workspace",
+    "pin",
+    "pin_all",
+    "plan_hash",
+    "push",
+    "repro",
+    "write",
+]
 
 PIPELINE = Path(__file__).with_name("pipeline.yaml")
 """The definition of the stages; the root ``dvc.yaml`` is equal to it. (Not named dvc.yaml: DVC would find it twice.)"""
@@ -92,13 +103,18 @@ def checkout(settings: Settings, lock: str, project: Project, pins: Pins, to: Pa
     if to.exists() and any(to.iterdir()):
         raise UnfitError(f"{to} is not empty. Name a new folder to check the data out into.")
     dvc.reach(settings)
-    _lay_out(settings, to, {project.slug: (project, pins)})
+    write(settings, lock, project, pins, to)
     _write(to / ".dvc" / "config", dvc.config(settings, links="reflink,copy"))
-    _write(to / "dvc.lock", lock)
     dvc.run(to, settings, "pull", ["pull"])
     folder = to / "data" / project.slug / "dataset"
     files.verify(folder)
     return folder
+
+
+def write(settings: Settings, lock: str, project: Project, pins: Pins, to: Path) -> None:
+    """All that brings a version back from the remote by ``dvc pull``: the stages, the plans and the lock; no data."""
+    _lay_out(settings, to, {project.slug: (project, pins)})
+    _write(to / "dvc.lock", lock)
 
 
 def pin_all(settings: Settings, root: Path, projects: dict[str, Project]) -> list[Path]:

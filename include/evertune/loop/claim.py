@@ -62,7 +62,7 @@ def _plan(engine: Engine, run: Run, project: Project, settings: Settings, *, for
         return _finish_unchanged(engine, run, project, same)
     runs.set_plan(engine, run, plan)
     versions.open_workspace(settings, run.key, project, pins)
-    told = {"plan_hash": plan, "pins": pins.model_dump(mode="json")}
+    told = {"plan_hash": plan, "pins": pins.model_dump(mode="json"), "project": project.model_dump(mode="json")}
     if labels is not None:
         told["labels"] = labels.model_dump(mode="json")
     steps.record(engine, run, Step.CLAIM, told, 0.0)

@@ -161,6 +161,7 @@ def _champion_bundle(order: Order) -> Path | None:
 
 
 def _register(order: Order, evaluation: Evaluation, tuned: JsonObject) -> Candidate:
+    from evertune.data import versions
     from evertune.evaluation import checks
     from evertune.models import signing
     from evertune.releases import mlflow
@@ -168,6 +169,8 @@ def _register(order: Order, evaluation: Evaluation, tuned: JsonObject) -> Candid
     jobs.report(order.folder, {"phase": "register"})
     settings, run = order.settings, order.mlflow_run
     mlflow.log_folder(settings, run, order.folder / "evaluation", "evaluation")
+    versions.write(settings, order.dataset.lock, order.project, order.pins, order.folder / "data_version")
+    mlflow.log_folder(settings, run, order.folder / "data_version", "data_version")
     mlflow.log_metrics(settings, run, _flat(evaluation), step=0)
     tags = {
         "method": str(order.project.tuning.method),

@@ -42,3 +42,8 @@ def test_the_faults_stand_on_top(project: MakeProject) -> None:
     html = page(project(), {**SUMMARY, "fit": False, "faults": ["too few rows"]}, [], PAGES)
     assert "Unfit: the run was stopped." in html
     assert html.index("too few rows") < html.index("<h2>Rows")
+
+
+def test_whoever_sees_it_where_links_lead_nowhere_is_told_where_the_pages_are(project: MakeProject) -> None:
+    """MLflow puts a page into a sandboxed frame with an address of its own, to which no other is relative."""
+    assert "pick them there in the list of files, under\n<code>data_docs</code>" in page(project(), SUMMARY, [], PAGES)

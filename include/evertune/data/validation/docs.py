@@ -44,7 +44,8 @@ td.n {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nu
 <h2>All expectations with their results</h2>
 {pages}
 <p>These are pages of <a href="index.html">Great Expectations' Data Docs</a>, whose index and style sheets need a
-network. Every bad row with its reasons is in <code>quarantine.parquet</code>.</p>
+network. MLflow shows each page alone, where no link leads to another: pick them there in the list of files, under
+<code>data_docs</code>. Every bad row with its reasons is in <code>quarantine.parquet</code>.</p>
 </body>
 </html>
 """

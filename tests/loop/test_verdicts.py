@@ -7,8 +7,10 @@ waits for a person's yes, and what that person may do then. Each fixture is one 
 from __future__ import annotations
 
 import getpass
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import pytest
 from tests import quick
@@ -151,3 +153,10 @@ def test_a_yes_to_nothing_is_refused_and_says_what_to_do(approved: Told) -> None
     status, told = evertune(approved.where, "release", "promote", SLUG)
     assert status == 1
     assert f"evertune release promote {SLUG} --model-version N" in told["error"]["message"]
+
+
+def test_every_link_of_the_data_docs_leads_to_what_was_logged_beside_them(rejected: Told) -> None:
+    page = next(rejected.where.home.glob(f"mlflow/artifacts/{SLUG}/*/artifacts/data_docs/summary.html"))
+    links = [unquote(link) for link in re.findall(r'href="([^"]*)"', page.read_text())]
+    assert len(links) > 1
+    assert [link for link in links if not (page.parent / link).is_file()] == []

@@ -2,11 +2,11 @@
 
 Beside them 32 requests by the clock and by people come in, every one twice, and two schedulers' claimants work, with
 leases that run out at once (so that each takes over from each) and killed with SIGKILL at random. With `--promotions`
-some of their runs end with one, so that alerts come whose release has just been replaced; the project's policy rules, with a
-cooldown that some alerts have to wait for. The ledger's chain of events is in the order of its commits, so it tells
-what went on. Printed a database: rounds, alerts, those outdated by a promotion, requests, runs, kills, takeovers; what
-was lost or doubled, how often a retrain came before the cooldown was over or two runs were active; seconds a round and
-from alert to claim.
+some of their runs end with one, so that alerts come whose release has just been replaced; the project's policy rules,
+with a cooldown that some alerts have to wait for. The ledger's chain of events is in the order of its commits, so it
+tells what went on. Printed a database: rounds, alerts, those outdated by a promotion, requests, runs, kills,
+takeovers; what was lost or doubled, how often a retrain came before the cooldown was over or two runs were active;
+seconds a round and from alert to claim.
 
 `--rounds 1000` is the whole of it. PostgreSQL: EVERTUNE_TEST_POSTGRES, else the one on its standard port.
 """

@@ -1,9 +1,10 @@
-"""kill -9 in the middle of a real training: of who asked, and of the trainer too. The next one finishes that run."""
+"""kill -9 in the middle of a training: of who asked, of the trainer, and of both. That run is finished, once."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import time
@@ -12,26 +13,37 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.support import small_project, write_project
+from tests import quick
+from tests.quick import SLUG
 
 from evertune import jobs
-from evertune.ledger import engine, releases, runs
+from evertune.ledger import engine, events, releases, runs
 from evertune.settings import Settings
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
-LEASE_S = 5
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+LEASE_S = 2
 
 
-def _start() -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "evertune.cli.main", "run", "small-reviews", "--json"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+@pytest.fixture
+def where(tmp_path: Path, registry: Path) -> Settings:
+    """A home with a project whose training lasts for some seconds and leaves a checkpoint every fifth of one."""
+    settings = quick.home(tmp_path, registry).model_copy(update={"lease_s": LEASE_S})
+    quick.write(settings, tuning={**quick.TUNING, "epochs": 100, "early_stopping": None, "checkpoint_s": 0.2})
+    return settings
 
 
-def _until(true: Callable[[], bool], seconds: float = 240) -> None:
+def _start(where: Settings) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "evertune.cli.main", "run", SLUG, "--json"]
+    return subprocess.Popen(
+        command, env=quick.environment(where), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+
+
+def _until(true: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 def _trainers(where: Settings) -> list[psutil.Process]:
@@ -44,37 +56,37 @@ def _trainers(where: Settings) -> list[psutil.Process]:
     return found
 
 
-def _checkpoint(where: Settings) -> bool:
-    return any(where.jobs.glob("*/checkpoints/*/manifest.json"))
+def _checkpoint(where: Settings) -> int:
+    """The step of the newest checkpoint that is whole; 0 where there is none."""
+    return max((int(path.parent.name) for path in where.jobs.glob("*/checkpoints/*/manifest.json")), default=0)
 
 
-@pytest.mark.parametrize("victims", ["who asked", "both"])  # tests/jobs kills the worker alone
-def test_a_killed_training_is_finished_once(
-    environment: Settings, monkeypatch: pytest.MonkeyPatch, victims: str
-) -> None:
-    monkeypatch.setenv("EVERTUNE_LEASE_S", str(LEASE_S))
-    tuning = {"epochs": 2, "tokens_per_batch": 256, "learning_rate": 2e-4, "checkpoint_s": 0.5}
-    write_project(environment, small_project(tuning=tuning))
-    first = _start()
-    _until(lambda: _checkpoint(environment))
-    ledger = engine.ready(environment.database_url)
-    (begun,) = runs.history(ledger, "small-reviews")
-    (trainer,) = _trainers(environment)
-    first.kill()
-    first.communicate()
-    if victims == "both":
+@pytest.mark.parametrize("victims", ["who asked", "the trainer", "both"])
+def test_a_killed_training_is_finished_once(where: Settings, victims: str) -> None:
+    asked = _start(where)
+    _until(lambda: _checkpoint(where) > 0)
+    ledger = engine.ready(where.database_url)
+    (begun,) = runs.history(ledger, SLUG)
+    (trainer,) = _trainers(where)
+    reached = _checkpoint(where)
+    if victims != "the trainer":
+        asked.kill()
+        asked.communicate()
+    if victims != "who asked":
         trainer.kill()
-    printed, _ = _after_the_lease().communicate()
-    outcome = json.loads(printed)
-    assert outcome["run_key"] == begun.key
-    assert outcome["verdict"]["decision"] == "promote"
-    starts = (Path(environment.jobs) / begun.key / "log.txt").read_text().count("--- 20")
-    assert starts == (1 if victims == "who asked" else 2)
-    assert [release.generation for release in releases.history(ledger, "small-reviews")] == [1]
-    assert _trainers(environment) == []
-    assert jobs.progress(environment, begun.key)["phase"] == "register"
+    if victims != "the trainer":
+        time.sleep(LEASE_S + 1)
+        asked = _start(where)
+    outcome = json.loads(asked.communicate(timeout=200)[0])
 
-
-def _after_the_lease() -> subprocess.Popen[str]:
-    time.sleep(LEASE_S + 1)
-    return _start()
+    assert (outcome["run_key"], outcome["verdict"]["decision"]) == (begun.key, "promote")
+    log = (where.jobs / begun.key / "log.txt").read_text()
+    assert log.count("--- 20") == (1 if victims == "who asked" else 2)
+    resumed = [int(step) for step in re.findall(r"resumed from a checkpoint\s+step=(\d+)", log)]
+    assert len(resumed) == (0 if victims == "who asked" else 1)
+    assert all(step >= reached > 0 for step in resumed), "at most what lies between two checkpoints is done again"
+    assert [release.generation for release in releases.history(ledger, SLUG)] == [1]
+    kinds = [event.kind for event in events.after(ledger, SLUG, 0, limit=100)]
+    assert kinds.count(events.Kind.RESUMED) == (victims != "the trainer"), "only a dead owner's run is taken over"
+    assert _trainers(where) == []
+    assert jobs.progress(where, begun.key)["phase"] == "register"

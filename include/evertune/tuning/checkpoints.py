@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
 import torch
 from torch import Tensor, nn
 
 from evertune import files
 from evertune.models import tensors
 from evertune.records import EvertuneError, JsonObject
+
+log = structlog.get_logger(__name__)
 
 KEPT = 2
 """The newest ones that stay: one to resume from, one in case that is damaged."""
@@ -69,7 +72,9 @@ def newest(home: Path, inputs: str) -> Checkpoint | None:
             files.verify(folder)
             state = files.read_json(folder / _STATE)
             if state["inputs"] == inputs:
-                return Checkpoint(tensors.load(folder / _TENSORS), state)
+                found = Checkpoint(tensors.load(folder / _TENSORS), state)
+                log.info("resumed from a checkpoint", step=int(folder.name))
+                return found
         except (files.CorruptError, OSError, KeyError, TypeError):
             pass
         shutil.rmtree(folder, ignore_errors=True)

@@ -19,6 +19,11 @@ from evertune.settings import Settings
         ("repro", "ERROR: failed to reproduce 'snapshot@a': Killed", CutOffError),
         ("repro", "Traceback (most recent call last):\nZeroDivisionError: division by zero", EvertuneError),
         ("repro", "ERROR: [Errno 28] No space left on device", EvertuneError),
+        (
+            "repro",
+            "ERROR: no possible cache link types. See <https://dvc.org/doc/user-guide/troubleshooting#cache-types>",
+            EvertuneError,
+        ),
         ("push", "ERROR: connection reset", UnreachableError),
     ],
 )

@@ -149,7 +149,7 @@ def test_a_run_without_labels_is_planned_as_it_was(where: Settings, claimable: P
     assert run is not None
     told = steps.result(ledger_engine.ready(where.database_url), run.key, Step.CLAIM)
     assert told is not None
-    assert set(told) == {"plan_hash", "pins"}
+    assert set(told) == {"plan_hash", "pins", "project"}
     assert pins_of(where, run).label_watermark is None
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -160,6 +161,12 @@ def _fault(workspace: Path, settings: Settings, arguments: Sequence[str], output
     what = f"`dvc {' '.join(arguments)}` failed in {workspace}"
     if "No space left on device" in output:
         return EvertuneError(f"The disk is full: {what}. Free space and run it again.\n{tail}")
+    if "cache-types" in output:  # DVC names its link types where it cannot copy, and not why
+        free = shutil.disk_usage(workspace).free / 1e6
+        return EvertuneError(
+            f"{what}: files of the cache could not be put there. Most often the disk is full: {free:.0f} MB are free. "
+            f"Free some, or set EVERTUNE_HOME to a larger disk, and run it again.\n{tail}"
+        )
     if arguments[0] in {"push", "pull"}:
         return UnreachableError(
             f"{what}: the DVC remote {settings.remote} did not take part. See that it is there and that this machine "

@@ -1,11 +1,13 @@
 # What a person runs. Each target sets up what it needs; nothing but Python 3.11 or 3.12, git and make must be there.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-quick up down test test-all lint format bench lock docs clean
+.PHONY: help setup demo demo-quick up down test test-all test-further coverage lint format bench lock docs clean
 BIN := .venv/bin
+# Whole files to each core; more than four at once would mostly wait for memory.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## build .venv from the hash-pinned locks
 	@scripts/setup.sh
@@ -23,10 +25,16 @@ down: ## stop what `make up` or `make demo` started, and nothing else
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m scripts.embedded down; else echo "nothing was started: there is no .venv"; fi
 
 test: setup ## the tests that need nothing outside (under 3 minutes)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: setup ## every tier that can run on this machine
-	@$(BIN)/python -m pytest -m ""
+	@$(BIN)/python -m pytest $(PARALLEL) -m ""
+
+test-further: setup ## the tiers beyond the default one: real Airflow, MLflow, databases, browser, faults (half an hour)
+	@$(BIN)/python -m pytest $(PARALLEL) -m "integration or services or faults or browser"
+
+coverage: setup ## the default tier, with the lines that it does not reach
+	@$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term
 
 lint: setup ## format, lint, types, layers, generated documents
 	@$(BIN)/ruff format --check .

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,19 @@ import pytest
 from evertune.settings import Settings, load
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure() -> None:
+    """Tables are as wide wherever the tests run: in a narrow terminal, or none, their cells would be cut."""
+    os.environ["COLUMNS"] = "200"
+
+
+@pytest.fixture(autouse=True)
+def exact_floats() -> Iterator[None]:
+    """Training lets the processor take the smallest floats for zero; what comes after it in this process must not."""
+    yield
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_flush_denormal(False)
 
 
 @pytest.fixture

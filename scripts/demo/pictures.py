@@ -45,7 +45,7 @@ def story(answers: Sequence[Answered], scores: Sequence[Score], marks: Sequence[
     for place, mark in enumerate(marks):
         height = high - (0.06 + 0.075 * (place % 3)) * (high - low)
         paper = {"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
-        top.annotate(f" {mark.what}", (mark.at, height), color=mark.colour, fontsize=9, bbox=paper)
+        top.annotate(f" {mark.what}", (mark.at, height), color=mark.colour, fontsize=9, bbox=paper, zorder=1)
     bottom.set_xlabel("answers, in their order")
     return _png(figure)
 

@@ -15,6 +15,7 @@ from evertune.cli.output import people
 from evertune.client import Client
 from evertune.ledger import alerts, releases, runs, segments, windows
 from evertune.ledger import engine as ledger_engine
+from evertune.ledger.windows import WindowEntry
 from evertune.project import Project
 from evertune.records import Alert, AlertStatus, EvertuneError, Release
 from evertune.serving.log.ids import decode, hex_of
@@ -56,6 +57,14 @@ class Loop:
         if release is None:
             raise EvertuneError(f"{self.slug} has no release: the first part of the demo did not end with one.")
         return release
+
+    def cut(self) -> Iterator[tuple[WindowEntry, int, int]]:
+        """Each window, with the numbers of its first answer and of the one after its last, in the order of sending."""
+        start = 0
+        for window in windows.history(self.ledger, self.slug, limit=None):
+            end = start + window.rows + window.stragglers
+            yield window, start, end
+            start = end
 
     def alert(self) -> Alert | None:
         """The newest alert there was."""

@@ -60,12 +60,7 @@ def _phase(answers: list[Answered], phase: str) -> dict[str, float | None]:
 
 
 def _scores(loop: Loop) -> list[Score]:
-    found, start = [], 0
-    for window in windows.history(loop.ledger, loop.slug, limit=None):
-        end = start + window.rows + window.stragglers
-        found.append(Score(start, end, window.evidence.total if window.evidence else 0.0))
-        start = end
-    return found
+    return [Score(start, end, window.evidence.total if window.evidence else 0.0) for window, start, end in loop.cut()]
 
 
 def _marks(loop: Loop, answers: list[Answered], scores: list[Score]) -> list[Mark]:

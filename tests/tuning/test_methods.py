@@ -36,6 +36,17 @@ def test_lora_trains_adapters_and_the_head_only(base: Path) -> None:
     assert any("classifier" in name for name in names)
 
 
+def test_the_matrices_that_start_at_zero_take_larger_steps(base: Path) -> None:
+    options = Tuning(method="lora", learning_rate=1e-3, lora={"rate_ratio": 16})
+    model = methods.build(base, tiny.LABELS, options, CPU)
+    optimiser = methods.optimiser(model, options)
+    methods.set_rate(optimiser, 5e-4)
+    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    for name, parameter in methods.trainable(model).items():
+        assert rates[id(parameter)] == pytest.approx(16 * 5e-4 if "lora_B" in name else 5e-4), name
+        assert bool((parameter == 0).all()) == ("lora_B" in name or name.endswith("bias")), name
+
+
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     folder = tiny.base(tmp_path / "base")
     held = tensors.load(folder / "model.safetensors")

@@ -147,7 +147,7 @@ def _attend_by_length(own: Any, query: Tensor, key: Tensor, value: Tensor, batch
             scale=own.scaling,
         )
         parts.append(mixed.transpose(1, 2).reshape(rows * wanted, heads * size))
-    return torch.cat(parts)
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def _dropped(dropout: nn.Dropout, states: Tensor) -> Tensor:

@@ -77,6 +77,11 @@ def attach(model: Any, options: Lora) -> Any:
         return peft.get_peft_model(model, wanted)
 
 
+def starts_at_zero(name: str) -> bool:
+    """Whether the parameter of this name is an adapter's second matrix, B ``[out, rank]``."""
+    return ".lora_B." in name
+
+
 def speed_up(model: nn.Module) -> None:
     """Let plain LoRA layers over frozen linear ones run as one product. Others (dropout, DoRA) stay PEFT's."""
     for layer in _layers(model):

@@ -18,7 +18,8 @@ from evertune.records import UnfitError
 
 Integers = NDArray[np.int64]
 _JITTER = 0.15
-"""Lengths are blurred by up to this share before they are sorted: else the same rows would meet in every epoch."""
+"""Each length is moved by up to this share before rows are sorted by it, so that other lengths meet in each epoch. All
+rows of one length are moved alike: attention runs once a length, so a batch shall hold few of them."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def plan(lengths: Integers, tokens_per_batch: int, seed: int, epoch: int) -> lis
     A row longer than the budget is a batch of its own.
     """
     random = np.random.default_rng([seed, epoch])
-    blurred = lengths * (1 + random.uniform(-_JITTER, _JITTER, len(lengths)))
-    order = np.argsort(blurred, kind="stable")
+    moved = np.arange(lengths.max() + 1) * (1 + random.uniform(-_JITTER, _JITTER, lengths.max() + 1))
+    order = np.lexsort([random.permutation(len(lengths)), moved[lengths]])
     ends = np.cumsum(lengths[order])
     cuts = [0]
     while cuts[-1] < len(order):

@@ -77,13 +77,25 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def optimiser(model: nn.Module, options: Tuning) -> torch.optim.AdamW:
-    """AdamW in one fused sweep; biases and norms do not decay."""
-    decayed: list[nn.Parameter] = []
+    """AdamW in one fused sweep; biases and norms do not decay, and each adapter's B has a rate of its own (LoRA+)."""
+    matrices: list[nn.Parameter] = []
+    second: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
-    for parameter in trainable(model).values():
-        (decayed if parameter.ndim > 1 else plain).append(parameter)
-    groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    for name, parameter in trainable(model).items():
+        (plain if parameter.ndim < 2 else second if adapters.starts_at_zero(name) else matrices).append(parameter)
+    decay = options.weight_decay
+    groups = [
+        {"params": matrices, "weight_decay": decay, "rate": 1.0},
+        {"params": second, "weight_decay": decay, "rate": options.lora.rate_ratio},
+        {"params": plain, "weight_decay": 0.0, "rate": 1.0},
+    ]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=options.learning_rate, fused=True)
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Let the next step be taken at this learning rate, and the groups that differ at their multiple of it."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["rate"]
 
 
 def learning_rate(options: Tuning, epochs_done: float) -> float:

@@ -126,8 +126,7 @@ class Tuning:
     def _step(self, plan: list[batches.Integers]) -> None:
         state, picked = self.state, plan[self.state.batch]
         rate = self._rate = methods.learning_rate(self.options, state.epoch + (state.batch + 0.5) / len(plan))
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        methods.set_rate(self.optimiser, rate)
         truth = torch.from_numpy(self.train.truth[picked]).to(self.device)
         with validation.autocast(self.device, self.precision):
             logits = forward.logits(self.model, self.train.ids(picked))

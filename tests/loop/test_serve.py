@@ -104,6 +104,7 @@ def test_a_release_answers_is_swapped_under_load_and_survives(installed: Install
         assert (waiting.id, waiting.label) == (ids[1], answer.predictions[1].label)
         assert client.label(SLUG, [{"id": waiting.id, "label": waiting.label, "pick": waiting.pick}]) == 1
         assert client.review(SLUG).rows == ()
+        _imported_labels_count(installed, client, answer.predictions[0].id)
         assert client.project(SLUG).card
 
         found = _swap_under_load(installed, url)
@@ -138,6 +139,21 @@ def test_a_release_answers_is_swapped_under_load_and_survives(installed: Install
     assert len(rows) == len(set(rows))
     assert {*ids, *(one.id for one in last.predictions)} <= set(rows)
     assert sum(one.records for one in segments.all(engines.ready(where.database_url))) >= len(set(rows))
+
+
+def _imported_labels_count(installed: Installed, client: Client, id_: str | None) -> None:
+    """What ``evertune labels import`` keeps, another process, is in the scores of the server that runs."""
+    labels = client.project(SLUG).labels
+    path = installed.where.home.with_name("labels.jsonl")
+    path.write_text(
+        json.dumps({"id": id_, "label": next(one for one in labels if one != client.prediction(str(id_)).label)})
+    )
+    assert client.project(SLUG).quality[0].accuracy == 1.0
+    assert evertune(installed.environment, "labels", "import", SLUG, str(path))["kept"] == 1
+    deadline = time.monotonic() + 60
+    while client.project(SLUG).quality[0].accuracy:
+        assert time.monotonic() < deadline, "the imported label never counted"
+        time.sleep(0.5)
 
 
 def _swap_under_load(installed: Installed, url: str) -> list[tuple[str, int]]:

@@ -55,6 +55,34 @@ def test_whose_label_it_is_counts_before_when_it_was_given() -> None:
         assert quality.now("reviews", NOW)[1].accuracy == accuracy
 
 
+def test_a_label_counts_the_same_whenever_it_comes_and_however_often() -> None:
+    labels = [
+        _label(1, "a", at=NOW - timedelta(minutes=3)),
+        _label(1, "b", at=NOW - timedelta(minutes=2)),
+        _label(2, "b", at=NOW - timedelta(minutes=1))._replace(rank=1),
+        _label(2, "a", at=NOW),
+        _label(3, "b", at=NOW - timedelta(minutes=4), generation=2),
+    ]
+    in_order, late = Quality(), Quality()
+    for label in labels:
+        in_order.add("reviews", label)
+    for label in [*labels, *labels[::-1]]:
+        late.add("reviews", label)
+    assert late.now("reviews", NOW) == in_order.now("reviews", NOW)
+    assert late.now("reviews", NOW)[1].accuracy == 0.5
+    points = [point.at for point in late.history("reviews", NOW)]
+    assert points == sorted(points)
+
+
+def test_a_label_that_is_counted_again_is_no_younger_by_that() -> None:
+    quality = Quality()
+    for number in range(MOST):
+        quality.add("reviews", _label(number, truth="b" if number == 0 else "a"))
+    quality.add("reviews", _label(0, truth="b"))
+    quality.add("reviews", _label(MOST))
+    assert quality.now("reviews", NOW)[1].accuracy == 1.0
+
+
 def test_a_picked_answer_never_counts_whoever_labels_it_and_when() -> None:
     quality = Quality()
     picked = _label(1)._replace(picked=True)

@@ -197,6 +197,28 @@ def test_what_is_moved_meanwhile_is_found_all_the_time(tmp_path: Path) -> None:
     assert list(traffic.glob("*/*.log")) == []
 
 
+def test_a_look_up_reads_the_hour_of_its_answer_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    (first,) = fill(tmp_path, [answer(1)], clock=clock)
+    clock.now += 7200
+    (later,) = fill(tmp_path, [answer(2)], clock=clock)
+    fill(tmp_path, [feedback(first), feedback(later)], clock=clock)
+    read: list[str] = []
+    dataset = reading._dataset
+
+    def noted(paths: list[Path], kind: str) -> Any:
+        read.extend(f"{path.parent.name} {path.name.split('.')[1]}" for path in paths)
+        return dataset(paths, kind)
+
+    monkeypatch.setattr(reading, "_dataset", noted)
+    monkeypatch.setattr(reading, "hours", lambda _: pytest.fail("all hours were looked through"))
+    (said,) = reading.feedback_of(tmp_path / "traffic", first, "spam")
+    assert said.feedback.prediction_id == first
+    assert read == ["18 feedback"]
+    assert reading.feedback_of(tmp_path / "traffic", first, "ham") == []
+    assert len(reading.feedback_of(tmp_path / "traffic", later)) == 1
+
+
 def test_feedback_lies_with_its_answer_and_its_age_is_its_own(tmp_path: Path) -> None:
     (id_,) = fill(tmp_path, [answer(1)], clock=Clock(HOUR - timedelta(days=30)))
     old, young = (feedback(id_, comment=comment, at=at) for comment, at in (("1", HOUR - timedelta(9)), ("2", HOUR)))

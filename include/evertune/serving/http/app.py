@@ -64,6 +64,7 @@ async def _keep_quality(service: Service) -> None:
     while True:
         await feedback.rebuild_quality(service)
         await asyncio.sleep(_REBUILD_S)
+        await feedback.count_elsewhere(service)
 
 
 async def _http_fault(_: Request, fault: Exception) -> Response:

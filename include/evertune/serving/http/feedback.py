@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from evertune.serving.log import Answer
 
 _log = logging.getLogger(__name__)
+_AT_ONCE = 50
 
 
 async def give(service: Service, caller: Identity, prediction_id: str, body: FeedbackBody) -> StoredFeedback:
@@ -113,10 +114,32 @@ async def rebuild_quality(service: Service) -> None:
 
 
 def _past_labels(service: Service, project: str) -> list[Label]:
-    served = service.live.get(project)
-    classes = served.labels if served else ()
+    elsewhere = service.log.elsewhere(project)  # before the log is read, so that nothing falls between
     said = service.log.recent_feedback(project, datetime.now(UTC) - SPAN)
-    return [label for one in said if (label := _label(one.feedback, classes)) is not None]
+    labels = [label for one in said if (label := _label(one.feedback, _classes(service, project))) is not None]
+    service.elsewhere[project] = elsewhere
+    return labels
+
+
+def _classes(service: Service, project: str) -> Collection[str]:
+    served = service.live.get(project)
+    return served.labels if served else ()
+
+
+async def count_elsewhere(service: Service) -> None:
+    """Count the labels that other processes of this home have kept since the last call: imports, other servers."""
+    for project, elsewhere in list(service.elsewhere.items()):
+        try:
+            said = await asyncio.to_thread(elsewhere.look, datetime.now(UTC) - SPAN)
+        except Exception:  # noqa: BLE001 - as above; the files are looked at again
+            _log.exception("Labels of %s that others kept could not be read; tried again", project)
+            continue
+        labels = [label for one in said if (label := _label(one.feedback, _classes(service, project))) is not None]
+        for number, label in enumerate(labels):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # an import may be large, and requests are answered by the same thread
+            service.quality.add(project, label)
+        service.review.labelled(project, {label.prediction_id for label in labels})
 
 
 def _label(said: Feedback, classes: Collection[str] = ()) -> Label | None:

@@ -39,8 +39,8 @@ async def stored(service: Service, caller: Identity, prediction_id: str) -> Stor
 async def find(service: Service, caller: Identity, prediction_id: str) -> Found:
     """The answer with its feedback and its lineage."""
     one = await stored(service, caller, prediction_id)
-    feedback = await asyncio.to_thread(service.log.feedback, prediction_id)
     answer = one.answer
+    feedback = await asyncio.to_thread(service.log.feedback, prediction_id, answer.project)
     lineage = await origin(service, answer.project, answer.generation)
     labels = _served_labels(service, answer.project, answer.generation) or (lineage.labels if lineage else None)
     return Found(one, feedback, named_scores(answer.output, labels), lineage)

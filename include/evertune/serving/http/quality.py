@@ -89,7 +89,10 @@ class Window:
         yield from self._picked.values()
 
     def add(self, label: Label) -> None:
-        """Count the label, instead of one that the same prediction had and that does not go before it."""
+        """Count the label, instead of one that the same prediction had and that does not go before it.
+
+        What other processes kept comes late: a label counts the same whenever it comes, and however often.
+        """
         if label.picked:
             self._drop(label.prediction_id)
             self._picked[label.prediction_id] = label
@@ -97,7 +100,7 @@ class Window:
                 del self._picked[next(iter(self._picked))]
             return
         before = self._labels.get(label.prediction_id)
-        if label.prediction_id in self._picked or (before is not None and before.rank < label.rank):
+        if label.prediction_id in self._picked or (before is not None and _goes_before(before, label)):
             return
         self._drop(label.prediction_id)
         self._labels[label.prediction_id] = label
@@ -120,6 +123,10 @@ class Window:
                 del self._pairs[gone.truth, gone.predicted]
 
 
+def _goes_before(before: Label, label: Label) -> bool:
+    return before == label or before.rank < label.rank or (before.rank == label.rank and before.at > label.at)
+
+
 class _Project:
     def __init__(self) -> None:
         self.windows: dict[int, Window] = {}
@@ -134,6 +141,8 @@ class _Project:
 
     def _point(self, point: Point) -> None:
         last = self.points[-1] if self.points else None
+        if last is not None and point.at < last.at:  # it came late, and changes what is so now
+            point = point._replace(at=last.at)
         if last is not None and last.generation == point.generation and point.at - last.at < _STEP:
             self.points[-1] = point._replace(at=last.at)
             return

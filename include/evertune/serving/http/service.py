@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from evertune.serving.engine.served import Served
     from evertune.serving.live import Live
     from evertune.serving.log import TrafficLog
+    from evertune.serving.log.elsewhere import Elsewhere
     from evertune.serving.rates import Rates
 
 Right = Literal["read", "predict", "feedback", "admin"]
@@ -76,6 +77,8 @@ class Service:
     """New requests are refused; those that were accepted are finished."""
     rebuilt: set[str] = field(default_factory=set)
     """Projects whose quality was read out of the log."""
+    elsewhere: dict[str, Elsewhere] = field(default_factory=dict)
+    """For each of them, what other processes of the home keep from then on."""
     ledger_threads: Executor = field(default_factory=lambda: ThreadPoolExecutor(4, "evertune-ledger"))
     """Threads of their own, so that a ledger that hangs does not take those that read the log."""
     graphql_busy: int = 0

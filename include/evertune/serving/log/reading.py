@@ -76,20 +76,22 @@ def _in_parquet(traffic: Path, place: Place, id_: str) -> StoredAnswer | None:
     return None
 
 
-def feedback_of(traffic: Path, id_: str) -> list[StoredFeedback]:
-    """All that was said of the answer, oldest first."""
+def feedback_of(traffic: Path, id_: str, project: str | None = None) -> list[StoredFeedback]:
+    """All that was said of the answer, oldest first. ``project``: whose it is, where that is known: fewer are read.
+
+    What it costs does not grow with the log: it reads what has not been drained, and the feedback of one hour.
+    """
     place = decode(id_)
     if place is None:
         return []
     found = {row.id: row for row in feedback_in_segments(traffic) if row.feedback.prediction_id == id_}
-    for project in _projects(traffic):
-        hour = hour_of(place.second)
-        paths = _files(project, parquet.FEEDBACK, hour, hour)
-        found |= {row.id: row for row in _read_feedback(paths, id_)}
+    for folder in _projects(traffic) if project is None else [traffic / PARQUET / project]:
+        paths = _in_hour(folder / hour_of(place.second), parquet.FEEDBACK)
+        found |= {row.id: row for row in read_feedback(paths, id_)}
     return sorted(found.values(), key=_age)
 
 
-def _read_feedback(paths: list[Path], id_: str | None = None) -> Iterator[StoredFeedback]:
+def read_feedback(paths: list[Path], id_: str | None = None) -> Iterator[StoredFeedback]:
     """The rows of these files, or those about one answer. A file that cannot be read is told and left out."""
     from pyarrow import compute
 
@@ -98,7 +100,7 @@ def _read_feedback(paths: list[Path], id_: str | None = None) -> Iterator[Stored
         rows = _dataset(paths, parquet.FEEDBACK).to_table(filter=about).to_pylist()
     except (OSError, ValueError) as fault:
         if len(paths) > 1:  # find out which of them it is
-            yield from (row for path in paths for row in _read_feedback([path], id_))
+            yield from (row for path in paths for row in read_feedback([path], id_))
         elif not isinstance(fault, FileNotFoundError):
             log.warning("log.file_unread", path=str(paths[0]), reason=str(fault))
         return
@@ -140,19 +142,14 @@ def drained_feedback(traffic: Path, project: str, since: datetime) -> Iterator[S
     paths = _files(traffic / PARQUET / project, parquet.FEEDBACK)
     recent = (path for path in paths if path.name >= hex_of(max(first, 0)))
     for _, some in groupby(recent, lambda path: path.name):
-        rows = sorted(_read_feedback(list(some)), key=_age)
+        rows = sorted(read_feedback(list(some)), key=_age)
         yield from (row for row in rows if row.feedback.at >= since)
 
 
 def feedback_in_hours(traffic: Path, project: str, wanted: Collection[str]) -> Iterator[StoredFeedback]:
     """The feedback in Parquet about the project's answers of these hours. Look at the segments before."""
-    paths = (path for path in _files(traffic / PARQUET / project, parquet.FEEDBACK) if _hour_of(path) in wanted)
-    for _, some in groupby(sorted(paths, key=_hour_of), _hour_of):
-        yield from _read_feedback(list(some))
-
-
-def _hour_of(path: Path) -> str:
-    return f"{path.parent.parent.name}/{path.parent.name}"
+    for hour in sorted(wanted):
+        yield from read_feedback(_in_hour(traffic / PARQUET / project / hour, parquet.FEEDBACK))
 
 
 def traffic(home: Path, project: str, since: datetime, until: datetime) -> dataset.Dataset:
@@ -189,14 +186,13 @@ def _hour(moment: datetime) -> str:
 
 def _files(project: Path, kind: str, first: str = "", last: str = "9999-12-31/23") -> list[Path]:
     """The project's files of these hours, in the order of segments, and so of time."""
-    found = [
-        path
-        for hour, folder in hours(project)
-        if first <= hour <= last
-        for path in folder.glob(f"*.{kind}.parquet")
-        if not path.name.startswith(".")
-    ]
+    found = [path for hour, folder in hours(project) if first <= hour <= last for path in _in_hour(folder, kind)]
     return sorted(found, key=lambda path: (path.name, path.parent.parent.name, path.parent.name))
+
+
+def _in_hour(folder: Path, kind: str) -> list[Path]:
+    """The hour's files, in the order of segments."""
+    return sorted(path for path in folder.glob(f"*.{kind}.parquet") if not path.name.startswith("."))
 
 
 def answer_files(traffic: Path, project: str) -> list[Path]:

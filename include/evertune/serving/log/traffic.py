@@ -18,6 +18,7 @@ from evertune.project.block import SLUG
 from evertune.project.slugs import LONGEST
 from evertune.serving.log import codec, nodes, reading, retention
 from evertune.serving.log.drain import drain, tell
+from evertune.serving.log.elsewhere import Elsewhere
 from evertune.serving.log.ids import Place
 from evertune.serving.log.records import Answer, Feedback, LogError, StoredAnswer, StoredFeedback
 from evertune.serving.log.writer import Counts, Writer
@@ -98,13 +99,17 @@ class TrafficLog:
         """The answer; ``None`` for an id that is none, or of another project. Reads the disk: call it in a thread."""
         return reading.find(self.folder, id, project)
 
-    def feedback(self, id: str) -> list[StoredFeedback]:  # noqa: A002 - reads as it is meant
+    def feedback(self, id: str, project: str | None = None) -> list[StoredFeedback]:  # noqa: A002 - reads as it is meant
         """All that was said of the answer, oldest first. Reads the disk: call it in a thread."""
-        return reading.feedback_of(self.folder, id)
+        return reading.feedback_of(self.folder, id, project)
 
     def recent_feedback(self, project: str, since: datetime) -> Iterator[StoredFeedback]:
         """The project's feedback from ``since`` on, oldest first, each once. Reads the disk: call it in a thread."""
         return reading.recent_feedback(self.folder, project, since)
+
+    def elsewhere(self, project: str) -> Elsewhere:
+        """Gives the feedback of other processes that is drained from now on. Reads the disk: call it in a thread."""
+        return Elsewhere(self.folder, project, self._node.tag)
 
     def drain(self) -> None:
         """Move closed segments to Parquet and tell the ledger, now. The drainer's thread does so by itself."""

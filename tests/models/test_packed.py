@@ -46,8 +46,7 @@ def test_embeddings_are_means_over_the_real_tokens() -> None:
 
 
 def test_another_architecture_takes_the_padded_way() -> None:
-    sizes = {"vocab_size": 128, "dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
-    model = transformers.DistilBertForSequenceClassification(transformers.DistilBertConfig(**sizes)).eval()
+    model = _distilbert()
     assert not packed.supports(model)
     rows = tiny.rows(12)
     with torch.no_grad():
@@ -57,6 +56,25 @@ def test_another_architecture_takes_the_padded_way() -> None:
         means = forward.embeddings(model, rows)
         alone = model.distilbert(torch.tensor([rows[3]])).last_hidden_state[0].mean(0)
     torch.testing.assert_close(means[3], alone, atol=1e-5, rtol=0)
+
+
+def _distilbert() -> Any:
+    sizes = {"vocab_size": 128, "dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
+    return transformers.DistilBertForSequenceClassification(transformers.DistilBertConfig(**sizes)).eval()
+
+
+@pytest.mark.parametrize("made", [tiny.classifier, _distilbert])
+def test_both_at_once_are_those_of_two_passes(made: Any) -> None:
+    model, rows = made(), tiny.rows(30)
+    passes: list[object] = []
+    model.base_model.get_input_embeddings().register_forward_hook(lambda *_: passes.append(None))
+    with torch.no_grad():
+        together = forward.both(model, rows)
+        assert len(passes) == 1
+        apart = forward.logits(model, rows), forward.embeddings(model, rows)
+    for one, other in zip(together, apart, strict=True):
+        assert other.std(0).min() > 0
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
 
 def test_a_decoder_is_not_taken_for_an_encoder() -> None:

@@ -19,35 +19,60 @@ Ids = Sequence[int] | NDArray[Any]
 
 def logits(model: Any, rows: Sequence[Ids]) -> Tensor:
     """Logits ``[rows, classes]`` of a transformers classifier (PEFT's included), in the order of ``rows``."""
-    import torch
-
     plain = unwrapped(model)
     if not packed.supports(plain):
         return model(**padded(model, rows)).logits  # type: ignore[no-any-return]
     batch = packed.pack(rows, plain.device)
-    found = packed.logits(plain, batch)
-    back = torch.empty(len(rows), dtype=torch.int64)
-    back[torch.from_numpy(batch.order)] = torch.arange(len(rows))
-    return found[back.to(found.device)]
+    return _as_given(packed.logits(plain, batch), batch)
 
 
 def embeddings(model: Any, rows: Sequence[Ids]) -> Tensor:
     """Mean of the last hidden states over each row's tokens, ``[rows, width]``, in the order of ``rows``."""
-    import torch
-
     plain = unwrapped(model)
     if not packed.supports(plain):
         inputs = padded(model, rows)
-        states = plain.base_model(**inputs).last_hidden_state
-        weights = inputs["attention_mask"][:, :, None].to(states.dtype)
-        return (states * weights).sum(1) / weights.sum(1)  # type: ignore[no-any-return]
+        return _means(plain.base_model(**inputs).last_hidden_state, inputs["attention_mask"])
+    batch = packed.pack(rows, plain.device)
+    return _as_given(_packed_means(packed.hidden(plain.base_model, batch, first_only=False), batch), batch)
+
+
+def both(model: Any, rows: Sequence[Ids]) -> tuple[Tensor, Tensor]:
+    """Logits and embeddings in one pass through the network: two would be twice the price."""
+    plain = unwrapped(model)
+    if not packed.supports(plain):
+        inputs, seen = padded(model, rows), list[Any]()
+        hook = plain.base_model.register_forward_hook(lambda _model, _inputs, found: seen.append(found))
+        try:
+            found = model(**inputs).logits
+        finally:
+            hook.remove()
+        return found, _means(seen[0].last_hidden_state, inputs["attention_mask"])
     batch = packed.pack(rows, plain.device)
     states = packed.hidden(plain.base_model, batch, first_only=False)
+    found = packed.head(plain, states[batch.starts])
+    return _as_given(found, batch), _as_given(_packed_means(states, batch), batch)
+
+
+def _means(states: Tensor, mask: Tensor) -> Tensor:
+    weights = mask[:, :, None].to(states.dtype)
+    return (states * weights).sum(1) / weights.sum(1)
+
+
+def _packed_means(states: Tensor, batch: packed.Packed) -> Tensor:
+    import torch
+
     parts = torch.split(states, [count * length for count, length in batch.groups])
     means = [part.view(count, length, -1).mean(1) for part, (count, length) in zip(parts, batch.groups, strict=True)]
-    found = torch.empty((len(rows), states.shape[1]), dtype=states.dtype, device=states.device)
-    found[torch.from_numpy(batch.order).to(states.device)] = torch.cat(means)
-    return found
+    return torch.cat(means)
+
+
+def _as_given(found: Tensor, batch: packed.Packed) -> Tensor:
+    """The packed rows' results in the order in which the rows were given."""
+    import torch
+
+    back = torch.empty(batch.rows, dtype=torch.int64)
+    back[torch.from_numpy(batch.order)] = torch.arange(batch.rows)
+    return found[back.to(found.device)]
 
 
 def padded(model: Any, rows: Sequence[Ids]) -> dict[str, torch.Tensor]:

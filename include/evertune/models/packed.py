@@ -86,7 +86,11 @@ def hidden(bert: Any, batch: Packed, *, first_only: bool) -> Tensor:
 
 def logits(model: Any, batch: Packed) -> Tensor:
     """Logits of a ``BertForSequenceClassification``, ``[rows, classes]``, in the order of the packed rows."""
-    first = hidden(model.bert, batch, first_only=True)
+    return head(model, hidden(model.bert, batch, first_only=True))
+
+
+def head(model: Any, first: Tensor) -> Tensor:
+    """Logits out of the last hidden states of the first tokens."""
     pooler = model.bert.pooler
     return model.classifier(model.dropout(pooler.activation(pooler.dense(first))))  # type: ignore[no-any-return]
 

@@ -40,6 +40,12 @@ def test_padding_and_company_change_nothing_in_32_bits(fp32_engine: Path) -> Non
 def test_the_model_in_torch_gives_the_same(fp32_engine: Path, shared_bundle: Path) -> None:
     rows = tiny.rows(20, longest=30, seed=4)
     reference = TorchModel(shared_bundle, files.digest(shared_bundle))
+    passes: list[object] = []
+    reference.network.get_input_embeddings().register_forward_hook(lambda *_: passes.append(None))
     model = OnnxModel(fp32_engine / MODEL, filler=0)
     for one, other in zip(in_batches(reference, rows, 64), in_batches(model, rows, 64), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
+    reference.run(rows)
+    before = len(passes)
+    reference.run(rows)
+    assert len(passes) == before + 1, "logits and embeddings come of one pass"

@@ -29,6 +29,6 @@ class TorchModel:
         from evertune.models import forward
 
         with torch.inference_mode():
-            found = forward.logits(self.network, rows), forward.embeddings(self.network, rows)
+            found = forward.both(self.network, rows)
         logits, embeddings = (tensor.float().cpu().numpy() for tensor in found)
         return logits, embeddings

@@ -603,6 +603,36 @@ def test_an_end_does_not_wait_for_a_lock_that_another_process_holds(ledger: Ledg
     assert (server.live.refused, ledger.fetches) == ({}, [])
 
 
+def test_a_project_whose_download_hangs_holds_up_no_other(
+    ledger: Ledger, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch, released, hanging = ledger.fetch, threading.Event(), list[str]()
+
+    def hangs(release: Release, to: Path) -> Fetched:
+        if release.project == "a-slow-one":
+            hanging.append(release.project)
+            released.wait(60)
+        return fetch(release, to)
+
+    monkeypatch.setattr(ledger, "fetch", hangs)
+    server = Server(ledger, home)
+    server.follower = Follower(server.live, ledger, home, poll_s=0.02)
+    ledger.promote(1, "a-slow-one")
+    server.follower.start()
+    try:
+        _eventually(lambda: bool(hanging))
+        for generation in (1, 2):
+            ledger.promote(generation)
+            _eventually(lambda generation=generation: server.answers == generation)  # type: ignore[misc]
+        _eventually(lambda: (SLUG, 2, "onnx-int8", None) in ledger.told)
+        assert hanging == ["a-slow-one"], "it is asked for once"
+        released.set()
+        _eventually(lambda: "a-slow-one" in server.live.projects())
+    finally:
+        released.set()
+        server.follower.stop()
+
+
 def test_an_end_does_not_wait_for_a_download_that_hangs(
     ledger: Ledger, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,12 +10,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from evertune import files
 from evertune.records import EvertuneError, JsonObject, Release, UnreachableError
 from evertune.serving import shelf
+from evertune.serving.aside import Aside
 from evertune.serving.engine import build
 from evertune.serving.engine.report import EngineReport
 from evertune.serving.engine.served import Served, load
@@ -61,6 +63,14 @@ class Releases(Protocol):
         ...
 
 
+_Do = Callable[[str, Callable[[], None]], None]
+"""Does something for a project: at once, or aside."""
+
+
+def _at_once(_slug: str, work: Callable[[], None]) -> None:
+    work()
+
+
 class _Refused(NamedTuple):
     generation: int
     again: float
@@ -68,7 +78,7 @@ class _Refused(NamedTuple):
 
 
 class Follower:
-    """One thread that keeps :class:`Live` at the newest release of each project."""
+    """A thread that keeps :class:`Live` at the newest release of each project, each fetched in one of its own."""
 
     def __init__(
         self,
@@ -84,8 +94,9 @@ class Follower:
         self._poll_s = poll_s
         self._clock = clock
         self._refused: dict[str, _Refused] = {}
-        self._reports = Reports(releases.report)
+        self._reports = Reports(releases.report, clock)
         self._stop = threading.Event()
+        self._aside = Aside(self._stop)
         self._thread: threading.Thread | None = None
 
     def boot(self) -> None:
@@ -93,42 +104,49 @@ class Follower:
 
         The disk comes first, so that the server answers while a newer release is still being converted.
         """
-        newest = self._newest()
-        for slug in shelf.slugs(self._home):
-            if newest is None or slug in newest:
-                self._boot(slug, None if newest is None else newest[slug])
-        if newest is not None:
-            self._follow(newest)
+        self._begin(_at_once)
 
     def start(self) -> None:
-        """Boot and then poll, in a thread of its own."""
+        """Boot and then poll, in a thread of its own; no project waits for another one there."""
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self._thread.start()
 
     def stop(self, wait_s: float = STOP_S) -> None:
         """Stop polling; a conversion that runs is ended. A thread that still hangs then ends with the process."""
         self._stop.set()
+        deadline = time.monotonic() + wait_s
         if self._thread is not None:
             self._thread.join(wait_s)
-            if self._thread.is_alive():
+            if self._thread.is_alive() or not self._aside.join(max(0.0, deadline - time.monotonic())):
                 log.warning("following the releases did not end within %g s; it is not waited for", wait_s)
 
     def tick(self) -> None:
-        """One poll."""
-        newest = self._newest()
-        if newest is not None:
-            self._follow(newest)
+        """One poll, and all that it asks for."""
+        self._poll(_at_once)
 
     def _run(self) -> None:
-        step = self.boot
+        step = self._begin
         while True:
             try:
-                step()
-                step = self.tick
+                step(self._aside.begin)
+                step = self._poll
             except Exception:  # the server goes on answering with what it has
                 log.exception("following the releases failed; the next poll tries again")
             if self._stop.wait(self._poll_s):
                 return
+
+    def _begin(self, do: _Do) -> None:
+        newest = self._newest()
+        for slug in shelf.slugs(self._home):
+            if newest is None or slug in newest:
+                do(slug, partial(self._boot, slug, None if newest is None else newest[slug]))
+        if newest is not None:
+            self._follow(newest, do)
+
+    def _poll(self, do: _Do) -> None:
+        newest = self._newest()
+        if newest is not None:
+            self._follow(newest, do)
 
     def _newest(self) -> dict[str, Release] | None:
         try:
@@ -141,12 +159,12 @@ class Follower:
         self._live.away = None
         return newest
 
-    def _follow(self, newest: dict[str, Release]) -> None:
+    def _follow(self, newest: dict[str, Release], do: _Do) -> None:
         for slug, release in newest.items():
             if self._stop.is_set():
                 return
             if self._wanted(release):
-                self._install(release)
+                do(slug, partial(self._install, release))
             self._reports.send(slug)
 
     def _wanted(self, release: Release) -> bool:
@@ -187,7 +205,8 @@ class Follower:
         place = shelf_.place(kept.release.generation)
         checks = self._checks(place, kept)
         bundle, engine = place / shelf.BUNDLE, place / shelf.ENGINE
-        build.build(bundle, kept.release.digest, checks, kept.allowed_loss, engine, self._stop)
+        with self._aside.converting():
+            build.build(bundle, kept.release.digest, checks, kept.allowed_loss, engine, self._stop)
         served = load(bundle, kept.release.digest, engine, kept.release, kept.about)
         warm(served, checks)
         return served
@@ -224,7 +243,8 @@ class Follower:
         for number in reversed(shelf_.generations()):
             if number != release.generation and build.copy(shelf_.place(number) / shelf.ENGINE, *of, engine):
                 break
-        build.build(fetched.bundle, *of, engine, self._stop)
+        with self._aside.converting():
+            build.build(fetched.bundle, *of, engine, self._stop)
         served = load(fetched.bundle, release.digest, engine, release, fetched.about)
         warm(served, fetched.checks)
         rows = files.sha256(fetched.checks) if fetched.checks else None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, delete, select
 
 from evertune.ledger.engine import clock, reading, writing
 from evertune.ledger.tables import ServerRow, printable
 from evertune.records import JsonObject, Record
+
+GONE = timedelta(days=7)
+"""A server that has said nothing for so long is no more: those that live say daily what they answer with."""
 
 
 class Server(Record):
@@ -35,7 +38,7 @@ def report(  # noqa: PLR0917 - the columns of one row
     refused_generation: int | None = None,
     reason: str | None = None,
 ) -> None:
-    """Say what is so now; it takes the place of what the server said of the project before."""
+    """Say what is so now, in the place of what the server said of the project before. Servers that are gone go."""
     with writing(engine) as session:
         row = session.get(ServerRow, (server, project)) or ServerRow(server=server, project=project)
         row.generation = generation
@@ -44,6 +47,7 @@ def report(  # noqa: PLR0917 - the columns of one row
         row.reason = printable(reason) if reason else None
         row.reported = clock(session)
         session.add(row)
+        session.execute(delete(ServerRow).where(ServerRow.reported < row.reported - GONE))
 
 
 def all(engine: Engine, project: str | None = None) -> list[Server]:  # noqa: A001 - reads as `servers.all`

@@ -236,7 +236,7 @@ class KeyRow(Table):
 
 
 class SegmentRow(Table):
-    """A drained segment of the traffic log. Only ``segments.py`` writes here, and only inserts."""
+    """A drained segment of the traffic log: inserted, and removed when the retention has. Only ``segments.py`` does."""
 
     __tablename__ = "segments"
 

@@ -12,7 +12,9 @@ from evertune.ledger.tables import Table
 
 
 class CutRow(Table):
-    """How far a segment's answers of one project are cut into windows. ``segments.py`` inserts, ``windows.py`` goes on.
+    """How far a segment's answers of one project are cut into windows.
+
+    ``segments.py`` inserts and removes, ``windows.py`` goes on.
 
     Rows that are not done are the queue of what is still to be cut, so that no one has to look through all segments.
     """

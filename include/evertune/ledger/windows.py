@@ -96,8 +96,8 @@ def _readable(one: Pending, outline: Outline) -> Outline:
 def _count(session: Session, project: str, seen: list[tuple[Pending, Outline]]) -> None:
     """Note how many answers each segment has; those without any that could still be cut are done."""
     for one, outline in seen:
-        row = session.get_one(CutRow, (project, one.segment))
-        if row.done is not None:
+        row = session.get(CutRow, (project, one.segment))
+        if row is None or row.done is not None:  # the retention may have removed it meanwhile
             continue
         if outline.lost and (row.answers is None or not outline.generations):  # told once
             row.lost += outline.lost
@@ -110,9 +110,9 @@ def _count(session: Session, project: str, seen: list[tuple[Pending, Outline]]) 
 def _insert(session: Session, project: str, draft: Draft, last: WindowRow | None) -> Window:
     now = clock(session)
     for part in draft.parts:
-        row = session.get_one(CutRow, (project, part.segment))
-        row.cut = part.end
-        row.done = now if row.answers is not None and row.cut >= row.answers else None
+        if (row := session.get(CutRow, (project, part.segment))) is not None:
+            row.cut = part.end
+            row.done = now if row.answers is not None and row.cut >= row.answers else None
     labels_until = min(now - SETTLED, draft.next or now)
     window = WindowRow(
         project=project,
@@ -170,7 +170,7 @@ def untested(engine: Engine, project: str) -> Window | None:
 
 
 def segment_hours(engine: Engine, project: str, window: Window) -> dict[str, Pending]:
-    """Where the answers of each part lie."""
+    """Where the answers of each part lie; those parts that the retention has removed are left out."""
     query = (
         select(CutRow.segment, SegmentRow.hours, CutRow.cut, CutRow.answers)
         .join(SegmentRow, SegmentRow.id == CutRow.segment)

@@ -69,6 +69,7 @@ def service(settings: Settings, options: Options) -> Iterator[Service]:
         on_closed=lambda segment: segments.record(ledger.engine, segment),
         segment_s=options.segment_s,
         days=lambda slug: _retention_days(live, slug),
+        on_pruned=lambda kept_since: segments.forget(ledger.engine, kept_since),
     )
     follower = Follower(live, LedgerReleases(settings, ledger, traffic.node), settings.home, options.poll_s)
     made = Service(

@@ -115,9 +115,9 @@ def texts(engine: Engine, settings: Settings, window: Window) -> dict[str, str]:
 def _rows(engine: Engine, settings: Settings, window: Window, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     places = windows.segment_hours(engine, window.project, window)
     for part in window.parts:
-        pending = places[part.segment]
-        table = _read(settings.home / "traffic" / PARQUET / window.project, pending, columns).table
-        if pending.answers is not None and len(table) != pending.answers:
+        pending = places.get(part.segment)
+        table = _read(settings.home / "traffic" / PARQUET / window.project, pending, columns).table if pending else None
+        if pending is None or table is None or (pending.answers is not None and len(table) != pending.answers):
             log.warning(
                 "traffic.rows_gone", project=window.project, window=window.number, segment=part.segment,
                 records=part.end - part.first,

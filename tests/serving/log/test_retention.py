@@ -4,7 +4,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from evertune.serving.log.retention import prune
+from evertune.serving.log.retention import kept_since, prune
 
 NOW = datetime(2026, 11, 22, 18, 30, tzinfo=UTC)
 
@@ -62,3 +62,13 @@ def test_damaged_segments_go_as_old(tmp_path: Path) -> None:
         os.utime(node / f"{name}.damaged", (moment, moment))
     assert prune(tmp_path, NOW, lambda _: 7) == [node / "old.damaged"]
     assert [path.name for path in node.iterdir()] == ["young.damaged"]
+
+
+def test_since_when_each_project_is_kept(tmp_path: Path) -> None:
+    for slug in ("spam", "ham", "new"):
+        hour(tmp_path, "2026-11-22/18", slug)
+    days = {"spam": 7, "ham": 30, "new": None}
+    assert kept_since(tmp_path, NOW, days.__getitem__) == {
+        "spam": NOW - timedelta(days=7), "ham": NOW - timedelta(days=30)
+    }  # fmt: skip
+    assert kept_since(tmp_path / "nowhere", NOW, days.__getitem__) == {}

@@ -16,17 +16,26 @@ DAYS = 90
 """Unless a project says otherwise."""
 
 
+def kept_since(traffic: Path, now: datetime, days_of: Callable[[str], int | None]) -> dict[str, datetime]:
+    """Project → its hours that ended before go; those of which it is not known yet are left out."""
+    known = ((project.name, days_of(project.name)) for project in _projects(traffic))
+    return {slug: now - timedelta(days=days) for slug, days in known if days is not None}
+
+
+def _projects(traffic: Path) -> list[Path]:
+    root = traffic / PARQUET
+    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+
+
 def prune(traffic: Path, now: datetime, days_of: Callable[[str], int | None]) -> list[Path]:
     """Remove the hours that ended so many days ago as ``days_of`` says of their project; returns what was removed.
 
     ``None``: it is not known yet, and nothing of the project goes. A damaged segment may hold any project's texts, so
     it goes with the shortest of them.
     """
-    root = traffic / PARQUET
-    projects = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    days = {project: known for project in projects if (known := days_of(project.name)) is not None}
-    removed = [one for project in days for one in _prune_hours(project, now - timedelta(days=days[project]))]
-    shortest = now - timedelta(days=min(days.values(), default=DAYS))
+    kept = kept_since(traffic, now, days_of)
+    removed = [one for slug, since in kept.items() for one in _prune_hours(traffic / PARQUET / slug, since)]
+    shortest = max(kept.values(), default=now - timedelta(days=DAYS))
     return removed + [one for node in folders(traffic) for one in _prune_damaged(node, shortest)]
 
 

@@ -7,7 +7,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,16 +42,19 @@ class TrafficLog:
         segment_bytes: int = 16 << 20,
         segment_s: float = 60,
         days: int | Callable[[str], int | None] = retention.DAYS,
+        on_pruned: Callable[[Mapping[str, datetime]], object] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``on_closed`` is told each drained segment, in the drainer's thread, until it does not raise.
 
         What a server left that was killed is drained first. ``days``: how long traffic is kept; of every project, or
-        of the one of that slug, where ``None`` is not known yet.
+        of the one of that slug, where ``None`` is not known yet. ``on_pruned`` is told since when each is kept, now
+        and then; what it raises is told and borne.
         """
         self.folder = home / "traffic"
         self._on_closed = on_closed
         self._days = days if callable(days) else lambda _project: days
+        self._on_pruned = on_pruned
         self._clock = clock
         self._node = nodes.claim(self.folder)
         self._wake = threading.Event()
@@ -143,7 +146,13 @@ class TrafficLog:
             self._tell(node.folder)
 
     def _prune(self) -> None:
-        retention.prune(self.folder, datetime.fromtimestamp(self._clock(), UTC), self._days)
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        retention.prune(self.folder, now, self._days)
+        if self._on_pruned is not None:
+            try:
+                self._on_pruned(retention.kept_since(self.folder, now, self._days))
+            except Exception as fault:  # noqa: BLE001 - as in `_tell`; the next look tells it again
+                log.warning("log.pruning_not_told", reason=str(fault))
 
     async def close(self) -> None:
         """Finish what was accepted, close the segment, drain it, and let another server have the folder."""

@@ -3,6 +3,8 @@
 Kills: a process appends from many clients at once, with small segments so that drains are under way too, and is killed
 with SIGKILL at a random moment, again and again on the same home. A client notes each id only when it was acknowledged.
 In the end every acknowledged record must be in the log once, none twice, and each drained segment once in the ledger.
+With `--server` the process is the real `evertune serve`, asked over HTTP: it wants a release of `--project` in
+EVERTUNE_HOME (`make demo-quick`), whose own log it leaves alone.
 
 Group commit: appends a second at 1, 16 and 64 callers, against the same writer with one fsync a record, in turn.
 """
@@ -15,6 +17,7 @@ import collections
 import multiprocessing
 import os
 import random
+import re
 import signal
 import statistics
 import sys
@@ -27,14 +30,18 @@ from typing import NamedTuple
 from unittest import mock
 
 import numpy as np
+from benchmarks import _log_server
 from benchmarks._machine import describe, spread
 
 from evertune.ledger import engine as engines
 from evertune.ledger import segments
 from evertune.serving.log import Answer, TrafficLog, reading, traffic, writer
+from evertune.settings import Settings
+from evertune.settings import load as load_settings
 
 FORK = multiprocessing.get_context("fork")
 CLIENTS = 16
+ANY = re.compile(r".+")
 EVER = (datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 EMBEDDING = np.random.default_rng(0).normal(size=384).astype(np.float16)
 
@@ -116,12 +123,20 @@ def recover(home: Path) -> None:
     asyncio.run(run())
 
 
-def compare(home: Path, kills: int) -> Kills:
-    """What was acknowledged, what is there, what the ledger says."""
+def kill_the_server(settings: Settings, project: str, home: Path, kills: int) -> Kills:
+    """The same with the real server on a copy of the installation's release, under HTTP load."""
+    key = _log_server.copied(settings, project, home)
+    _log_server.kill_again_and_again(home, project, key, kills, clients=CLIENTS)
+    return compare(home, kills, project, re.compile(r"r\d+c\d+n\d+p\d+"))
+
+
+def compare(home: Path, kills: int, project: str = "reviews", ours: re.Pattern[str] = ANY) -> Kills:
+    """What was acknowledged, what is there, what the ledger says. ``ours``: first words of texts that were counted."""
     lines = [line.split() for line in (home / "acknowledged").read_text().splitlines()]
     told = dict(line for line in lines if len(line) == 2)  # the last line may be torn by the kill
-    table = reading.traffic(home, "reviews", *EVER).to_table(columns=["id", "text"])
-    there = {row["id"]: row["text"].split()[0] for row in table.to_pylist()}
+    table = reading.traffic(home, project, *EVER).to_table(columns=["id", "text"])
+    everything = {row["id"]: row["text"].split()[0] for row in table.to_pylist()}
+    there = {id_: word for id_, word in everything.items() if ours.fullmatch(word)}
     counts = collections.Counter(table.column("id").to_pylist())
     texts = collections.Counter(there.values())
     some = random.Random(1).sample(sorted(told), min(500, len(told)))
@@ -138,7 +153,7 @@ def compare(home: Path, kills: int) -> Kills:
         doubled=sum(count > 1 for count in counts.values()) + sum(count > 1 for count in texts.values()),
         unacknowledged=len(there) - len(told),
         rows=len(rows),
-        wrong_rows=abs(sum(row.records for row in rows) - len(there)),
+        wrong_rows=abs(sum(row.records for row in rows) - len(everything)),
     )
 
 
@@ -209,6 +224,8 @@ def main() -> int:
     """Print the figures; status 1 where a record was lost or doubled."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--server", action="store_true", help="kill the real server under HTTP load, and nothing else")
+    parser.add_argument("--project", default="review-sentiment", help="whose release the server answers with")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--folder", type=Path, help="a folder on the disk to measure; the system's own without it")
@@ -216,11 +233,21 @@ def main() -> int:
     print(describe("orjson", "pyarrow", "numpy"))
     with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
         began = time.monotonic()
-        found = kill_again_and_again(Path(scratch), options.kills)
+        if options.server:
+            found = kill_the_server(load_settings(), options.project, Path(scratch), options.kills)
+        else:
+            found = kill_again_and_again(Path(scratch), options.kills)
         print(f"{found} in {time.monotonic() - began:.0f} s", flush=True)
+    if options.server:
+        return status(found)
     with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
         group_commit(Path(scratch), options.rounds, options.seconds)
-    return 1 if found.lost or found.doubled or found.wrong_rows else 0
+    return status(found)
+
+
+def status(found: Kills) -> int:
+    """1 where a record was lost or doubled, or the ledger tells of others, or nothing was asked at all."""
+    return 1 if found.lost or found.doubled or found.wrong_rows or not found.acknowledged else 0
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def shelve(settings: Settings, release: Release, slugs: Sequence[str], home: Pat
         )  # fmt: skip
     engine = engines.ready(f"sqlite:///{home / 'ledger.db'}")
     made, key = keys.create(
-        engine, name="benchmark", projects=["*"], scopes=["predict"], by="benchmark", rate_per_s=1e6
+        engine, name="benchmark", projects=["*"], scopes=["predict"], by="benchmark", rate_per_s=1e5
     )
     engine.dispose()
     key_cache.save(home / "serving" / "keys.json", [made])
@@ -94,7 +94,7 @@ def over_releases(settings: Settings, slug: str, count: int, texts: Sequence[str
     engine, project = engines.ready(settings.database_url), load(find(slug, settings))
     versions = swap.versions_of(releases.history(engine, slug))
     made, key = keys.create(
-        engine, name="benchmark", projects=[slug], scopes=["predict"], by="benchmark", rate_per_s=1e6
+        engine, name="benchmark", projects=[slug], scopes=["predict"], by="benchmark", rate_per_s=1e5
     )
     server, port = _servers.evertune(slug, key, settings.home), _servers.free_port()
     try:

@@ -102,7 +102,7 @@ def _check(name: str, projects: Sequence[str], scopes: Sequence[str], rate_per_s
     if not scopes or set(scopes) - set(SCOPES):
         raise EvertuneError(f"A key's scopes are one or more of {', '.join(SCOPES)}; given: {', '.join(scopes)}.")
     if rate_per_s is not None and not 0 < rate_per_s < 1e6:
-        raise EvertuneError(f"A rate of {rate_per_s} requests a second cannot be kept: give one above 0.")
+        raise EvertuneError(f"A rate of {rate_per_s} requests a second cannot be kept: give one above 0, below 1e6.")
 
 
 def _about(row: KeyRow) -> str:

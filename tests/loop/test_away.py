@@ -5,17 +5,15 @@ One installation, in which everything goes wrong in turn; the data that a failed
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import random
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests import quick
 from tests.quick import SLUG, evertune
+from tests.support import small_disk
 
 from evertune.ledger import engine, releases, runs
 from evertune.records import RunStatus
@@ -55,20 +53,6 @@ def _fails(where: Settings, **changes: str) -> str:
     return str(told["error"]["message"])
 
 
-@contextlib.contextmanager
-def _small_disk(folder: Path, size: str) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("a small file system needs root")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_mlflow_is_away(where: Settings) -> None:
     told = _fails(where, mlflow_uri=NOWHERE)
     assert "MLflow" in told
@@ -90,7 +74,7 @@ def test_the_remote_takes_nothing(where: Settings, tmp_path: Path) -> None:
 
 
 def test_the_disk_is_full_while_a_checkpoint_is_written(where: Settings) -> None:
-    with _small_disk(where.jobs, "200k"):
+    with small_disk(where.jobs, "200k"):
         told = _fails(where)
         assert "disk is full" in told
         assert "its last whole checkpoint" in told

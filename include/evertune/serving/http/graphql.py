@@ -15,12 +15,12 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from strawberry.extensions import DisableIntrospection
-from strawberry.http.ides import get_graphql_ide_html
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
 from evertune.records import JsonObject
 from evertune.serving.http import graphql_limits as limits
+from evertune.serving.http import page
 from evertune.serving.http.graphql_schema import Mutation, Query
 from evertune.serving.http.guard import CALL, Call
 from evertune.serving.http.lean import Lean, faults
@@ -31,11 +31,6 @@ from evertune.serving.http.schemas import GraphQLAnswer, GraphQLBody
 _CHARACTERS_A_REQUEST = 200
 """So much of a document is as dear to read and validate as a request by REST is to answer: milliseconds."""
 _log = logging.getLogger(__name__)
-_CONSOLE_CSP = (
-    "default-src 'none'; script-src 'unsafe-inline' https://unpkg.com; style-src 'unsafe-inline' https://unpkg.com; "
-    "connect-src 'self'; img-src data:; font-src data: https://unpkg.com; base-uri 'none'; frame-ancestors 'none'"
-)
-
 router = APIRouter()
 _lean = APIRouter(route_class=Lean)
 
@@ -111,9 +106,8 @@ def _as_refusal(error: GraphQLError) -> RefusedError | None:
 
 @router.get("/graphql", include_in_schema=False)
 async def console() -> HTMLResponse:
-    """GraphiQL, which the browser loads from unpkg.com."""
-    html = get_graphql_ide_html(graphql_ide="graphiql")
-    return HTMLResponse(html, headers={"content-security-policy": _CONSOLE_CSP})
+    """GraphiQL."""
+    return page.console(schema.as_str())
 
 
 router.include_router(_lean)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evertune.serving.access import DeniedError
+from evertune.serving.http.assets import ASSETS
 from evertune.serving.http.bodies import GoneError
 from evertune.serving.http.problems import RefusedError, overloaded, too_late, unauthenticated
 
@@ -39,6 +40,7 @@ SURFACES: dict[str, Surface] = {
     "/openapi.json": "docs",
     "/graphql": "docs",
     "/metrics": "metrics",
+    **dict.fromkeys(ASSETS, "docs"),
 }
 """Paths whose GET may be open without a key: always, or where :class:`Openness` says so."""
 

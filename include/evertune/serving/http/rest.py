@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from evertune.serving.http import (
     answering,
+    assets,
     feedback,
     lookup,
     metrics,
@@ -195,6 +196,15 @@ async def show_metrics(request: Request) -> Response:
 async def show_documents() -> Response:
     """The interactive documents."""
     return page.documents("evertune")
+
+
+async def show_asset(request: Request) -> Response:
+    """A part of the interactive documents' programs."""
+    return assets.response(request.scope["route"].path)
+
+
+for path in assets.ASSETS:
+    router.add_api_route(path, show_asset, include_in_schema=False)
 
 
 @router.get("/", include_in_schema=False)

@@ -172,6 +172,24 @@ def test_more_connections_than_there_may_be_are_told_so(serving: Serving) -> Non
     raise AssertionError("there is no room again")
 
 
+def test_slow_bodies_of_one_key_leave_room_for_others(serving: Serving) -> None:
+    started = serving(Limits(concurrency=8))
+    path = f"/v1/projects/{world.REVIEWS}/predict"
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {world.bearer('full')['Authorization']}\r\n"
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(started.connect()) for _ in range(12)]
+        for one in slow:
+            one.sendall(head.encode() + b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+        for _ in range(500):
+            if _refused(started, "concurrency"):
+                break
+            time.sleep(0.02)
+        for name, status in (("full", 503), ("all", 200)):
+            url = f"http://127.0.0.1:{started.port}{path}"
+            answer = httpx.post(url, json={"texts": "good"}, headers=world.bearer(name), timeout=20)
+            assert answer.status_code == status, name
+
+
 def test_files_are_left_for_the_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     service = world.service(tmp_path)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 100))

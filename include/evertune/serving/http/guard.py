@@ -9,7 +9,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import logging
+from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -72,6 +75,7 @@ class Guard:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app, self._service = app, service
         self._in_flight = 0
+        self._of_key: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, or answer for the application."""
@@ -93,8 +97,9 @@ class Guard:
         end = asyncio.timeout_at(arrived + limits.deadline_s + limits.grace_s)
         try:
             async with end:
-                scope[CALL] = Call(self._service, await self._admitted(scope), arrived)
-                await self._app(scope, receive, counted)
+                scope[CALL] = call = Call(self._service, await self._admitted(scope), arrived)
+                with self._share(call.caller):
+                    await self._app(scope, receive, counted)
         except GoneError:
             status = 499
         except Exception as fault:
@@ -145,6 +150,21 @@ class Guard:
         if self._in_flight > service.limits.concurrency:
             service.meters.refused("concurrency")
             raise overloaded(1.0)
+
+    @contextlib.contextmanager
+    def _share(self, caller: Identity | None) -> Iterator[None]:
+        """One key has no more than half of the places, so that its slow bodies cannot keep all others out."""
+        key = caller.key_id if caller else ""
+        if key and self._of_key[key] > self._service.limits.concurrency // 2:
+            self._service.meters.refused("concurrency")
+            raise overloaded(1.0)
+        self._of_key[key] += 1
+        try:
+            yield
+        finally:
+            self._of_key[key] -= 1
+            if not self._of_key[key]:
+                del self._of_key[key]
 
     def _is_open(self, surface: Surface, scope: Scope) -> bool:
         openness = self._service.openness

@@ -34,7 +34,7 @@ class Limits:
     ledger_s: float = 3.0
     """Seconds that a request waits for the ledger; then it is answered without, where that can be."""
     concurrency: int = 512
-    """Requests at once in the whole server; more are refused with 503."""
+    """Requests at once in the whole server, about half of them of one key; more are refused with 503."""
     graphql_depth: int = 8
     """Levels of a GraphQL selection."""
     graphql_aliases: int = 10

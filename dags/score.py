@@ -1,8 +1,9 @@
-"""Score: every row of a Parquet file gets the champion's answer. One DAG a project file.
+"""Score: every row of a file gets the champion's answer. One DAG a project file.
 
 ## When this DAG runs
-Only by hand or by another DAG, with its form: a source (a path, `s3://…` or `gs://…`, Parquet with a column of texts)
-and a sink of the same kind, which gets the source's rows with label, scores and cut.
+Only by hand or by another DAG, with its form: a source (a path, `s3://…` or `gs://…`, Parquet, `.csv`, `.tsv` or
+`.jsonl` with a column of texts) and a sink, a Parquet file in one of these places, which gets the source's rows with
+label, scores and cut.
 
 ## What happens when it is cut off, or when two meet
 The answers are kept in parts: a retry, or a later run of the same source, goes on after the last whole part and with
@@ -23,7 +24,7 @@ from tasks import RETRIES, score
 def params() -> dict[str, Param]:
     """The form."""
     return {
-        "source": Param("", type="string", description="Parquet file with a column of texts"),
+        "source": Param("", type="string", description="Parquet, .csv, .tsv or .jsonl file with a column of texts"),
         "sink": Param("", type="string", description="Parquet file to write"),
         "column": Param(None, type=["null", "string"], description="Column with the texts; empty for the project's"),
     }

@@ -143,7 +143,7 @@ def score(slug: str) -> None:
     params, where = get_current_context()["params"], settings.load()
     with _translated():
         if not params["source"] or not params["sink"]:
-            raise UnfitError("Say in the form which Parquet file to score (source) and which to write (sink).")
+            raise UnfitError("Say in the form which file to score (source) and which Parquet file to write (sink).")
         done = score_file(
             load(find(slug, where)), params["source"], params["sink"], where, column=params["column"],
             report=lambda rows, of: log.info("%s of %s rows", f"{rows:,}", f"{of:,}"),

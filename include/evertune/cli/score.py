@@ -1,4 +1,4 @@
-"""``evertune score``: every row of a Parquet file gets the release's answer."""
+"""``evertune score``: every row of a file gets the release's answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evertune.settings import load as load_settings
 
 def command(
     project: output.ProjectName,
-    source: Annotated[str, typer.Argument(help="A Parquet file: a path, s3://… or gs://….")],
+    source: Annotated[str, typer.Argument(help="Parquet, .csv, .tsv or .jsonl: a path, s3://… or gs://….")],
     sink: Annotated[str, typer.Argument(help="The Parquet file to write: its rows with label, scores and cut.")],
     column: Annotated[str | None, typer.Option(help="Column with the texts; by default that of the project.")] = None,
     json: output.Json = False,

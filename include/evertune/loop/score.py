@@ -1,4 +1,4 @@
-"""Batch scoring: every row of a Parquet file gets the release's answer; a run that was cut off goes on.
+"""Batch scoring: every row of a file gets the release's answer; a run that was cut off goes on.
 
 The answers are written in parts below the home, each whole or not there, and put together at the end. A plan beside
 them says what they were made from: a rerun of the same plan keeps its parts, also its release, although a newer one
@@ -16,6 +16,7 @@ from evertune import files
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger import releases
 from evertune.loop import score_places as places
+from evertune.loop import score_texts
 from evertune.loop.followed import served_here
 from evertune.project import Project
 from evertune.records import EvertuneError, Record, Release, UnfitError
@@ -63,18 +64,19 @@ def score(
     column: str | None = None,
     report: Report | None = None,
 ) -> Scored:
-    """Answer every row of the Parquet file ``source`` and write ``sink``: the rows with label, scores and cut.
+    """Answer every row of ``source`` and write ``sink``, a Parquet file: the rows with label, scores and cut.
 
+    ``source`` is Parquet, or by its name CSV, TSV or JSON Lines (:mod:`.score_texts`).
     ``column`` is the column with the texts, by default that of the project's data. ``report(done, rows)`` hears how far
-    it is. Raises :class:`UnfitError` where the file is no Parquet or has no such column, or where ``sink`` cannot be
-    written, before anything is scored; :class:`EvertuneError` where the project has no release.
+    it is. Raises :class:`UnfitError` where the file is not what it should be or has no such column, or where ``sink``
+    cannot be written, before anything is scored; :class:`EvertuneError` where the project has no release.
     """
     started = time.monotonic()
     column = column or str(project.data.columns.text)
     to = places.sink(sink, source)
     # Not by the sink: whoever finds only at the end that it was the wrong one names another and scores nothing again.
     workspace = settings.home / "scoring" / files.hash_of([project.slug, source, column])[:24]
-    with files.lock(workspace / "lock"), places.opened(source) as reader:
+    with files.lock(workspace / "lock"), score_texts.opened(source, workspace) as reader:
         rows = reader.metadata.num_rows
         _check(reader, source, column)
         wanted = _Plan(source, _fingerprint(reader, source), column, generation=0)

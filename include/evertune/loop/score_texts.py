@@ -1,0 +1,109 @@
+"""CSV, TSV and JSON Lines as sources of batch scoring: they become a Parquet file first, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from evertune import files
+from evertune.loop import score_places as places
+from evertune.records import UnfitError, UnreachableError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+COPY = "source.copy"
+"""Not named as parts are: it goes when the scoring is done."""
+_PACKED = {".gz", ".bz2", ".zst"}
+_BLOCK = 1 << 22
+"""Bytes that are read at once, and so the longest that a row may be."""
+
+
+@contextmanager
+def opened(source: str, workspace: Path) -> Iterator[pq.ParquetFile]:
+    """The rows of ``source``, which by its name is Parquet, CSV, TSV or JSON Lines, the latter packed or not.
+
+    Raises :class:`UnfitError` where it is not what its name says, :class:`UnreachableError` where it cannot be read.
+    """
+    import pyarrow.parquet as pq
+
+    read = _reader_of(source)
+    if read is None:
+        with places.opened(source) as found:
+            yield found
+        return
+    # Made anew by each run: it is little work beside the scoring, and tells the same rows of the same source.
+    copy = workspace / COPY
+    try:
+        with _in_words(source), files.full_disk_in_words(copy, "the copy of the source"):
+            _copy(places.of(source), read, copy)
+        with pq.ParquetFile(copy) as found:
+            yield found
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+@contextmanager
+def _in_words(source: str) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except FileNotFoundError as fault:
+        raise UnfitError(f"There is no file {source}. Give a file with a column of texts.") from fault
+    except (pa.ArrowInvalid, UnicodeDecodeError) as fault:
+        raise UnfitError(f"{source} cannot be read as what its name says it is: {fault}.") from fault
+    except OSError as fault:
+        raise UnreachableError(
+            f"{source} cannot be read: {fault}. See that it is whole, and its store there."
+        ) from fault
+
+
+Read = Callable[[places.Place], "tuple[pa.Schema, Iterator[pa.RecordBatch]]"]
+
+
+def _reader_of(source: str) -> Read | None:
+    name = PurePosixPath(source)
+    kind = PurePosixPath(name.stem).suffix if name.suffix.lower() in _PACKED else name.suffix
+    return _READERS.get(kind.lower())
+
+
+def _copy(source: places.Place, read: Read, to: Path) -> None:
+    import pyarrow.parquet as pq
+
+    schema, batches = read(source)
+    with pq.ParquetWriter(to, schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def _delimited(delimiter: str) -> Read:
+    def read(place: places.Place) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        import pyarrow as pa
+        from pyarrow import csv
+
+        parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+        block = csv.ReadOptions(block_size=_BLOCK)
+        with place.system.open_input_stream(place.path) as stream:
+            names = csv.open_csv(stream, block, parse).schema.names
+        # Every cell stays the text that it is: what the first block looks like may not be what the last one does.
+        texts = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+        reader = csv.open_csv(place.system.open_input_stream(place.path), block, parse, texts)
+        return reader.schema, iter(reader)
+
+    return read
+
+
+def _json_lines(place: places.Place) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    from pyarrow import json
+
+    reader = json.open_json(place.system.open_input_stream(place.path), json.ReadOptions(block_size=_BLOCK))
+    return reader.schema, iter(reader)
+
+
+_READERS: dict[str, Read] = {
+    ".csv": _delimited(","), ".tsv": _delimited("\t"), ".jsonl": _json_lines, ".ndjson": _json_lines
+}  # fmt: skip

@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -236,6 +236,21 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"no file system can be mounted here: {made.stderr.strip()}")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_since_when_traffic_is_kept_is_told_and_a_fault_of_the_hearer_is_borne(tmp_path: Path) -> None:
+    fill(tmp_path, [answer(1), answer(2, "ham")])
+    heard: list[dict[str, float]] = []
+    now = datetime.now(UTC).timestamp()
+
+    def hear(kept_since: Mapping[str, datetime]) -> None:
+        heard.append({project: round((now - since.timestamp()) / 86_400, 3) for project, since in kept_since.items()})
+        raise UnreachableError("the ledger is away")
+
+    days = {"spam": 30, "ham": None}
+    fill(tmp_path, [answer(3)], days=days.__getitem__, on_pruned=hear, clock=lambda: now)
+    assert heard == [{"spam": 30.0}]
+    assert texts(tmp_path) == ["text 1", "text 3"]
 
 
 async def _append_until_full(log: TrafficLog, most: int = 5000) -> list[str]:

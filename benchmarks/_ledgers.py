@@ -1,4 +1,4 @@
-"""Empty ledgers for benchmarks, on both databases."""
+"""Databases to throw away, of both kinds: for benchmarks, and for the tests of the ledger."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ POSTGRES = os.environ.get("EVERTUNE_TEST_POSTGRES", "postgresql+psycopg2://postg
 
 @contextlib.contextmanager
 def sqlite() -> Iterator[str]:
+    """URL of an empty database in a file, which is removed afterwards."""
     folder = Path(tempfile.mkdtemp())
     yield f"sqlite:///{folder}/ledger.db"
     shutil.rmtree(folder)
@@ -24,8 +25,9 @@ def sqlite() -> Iterator[str]:
 
 @contextlib.contextmanager
 def postgresql() -> Iterator[str]:
+    """URL of an empty schema of the server, which is dropped afterwards; ``OperationalError`` where none answers."""
     server = create_engine(POSTGRES, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 3})
-    schema = f"evertune_bench_{uuid.uuid4().hex[:12]}"
+    schema = f"evertune_throw_away_{uuid.uuid4().hex[:12]}"
     with server.connect() as connection:
         connection.execute(text(f"CREATE SCHEMA {schema}"))
     try:

@@ -1,68 +1,16 @@
 from __future__ import annotations
 
-import os
-import shutil
-import uuid
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Engine
+from tests.ledgers import empty, ledger, no_fsync, template, url
 
-from evertune.ledger import connections, events, releases, runs, steps, triggers
-from evertune.ledger import engine as engines
+from evertune.ledger import events, releases, runs, steps, triggers
 from evertune.records import Cause, Decision, EvertuneError, Outcome, Release, Run, RunStatus, StaleError, Step, Verdict
 from evertune.releases.promote import RolledBackError, promote, refuse, rollback, target
 
-POSTGRES = os.environ.get("EVERTUNE_TEST_POSTGRES", "postgresql+psycopg2://postgres@127.0.0.1:5432/test")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_fsync() -> Iterator[None]:
-    """Spare the disk: no test here cuts the power."""
-    prepare = connections.prepare_sqlite_for_upgrade
-
-    def hasty(connection: DBAPIConnection, entry: object) -> None:
-        prepare(connection, entry)
-        connection.cursor().execute("PRAGMA synchronous = OFF")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connections, "prepare_sqlite_for_upgrade", hasty)
-        yield
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite ledger to copy."""
-    path = tmp_path_factory.mktemp("template") / "ledger.db"
-    engines.ready(f"sqlite:///{path}").dispose()
-    return path
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
-def ledger(request: pytest.FixtureRequest, tmp_path: Path, template: Path) -> Iterator[Engine]:
-    """A ledger in which nothing has happened yet, of each kind."""
-    if request.param == "sqlite":
-        shutil.copy(template, tmp_path / "ledger.db")
-        engine = engines.ready(f"sqlite:///{tmp_path}/ledger.db")
-        yield engine
-        engine.dispose()
-        return
-    server = create_engine(POSTGRES, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 3})
-    schema = f"evertune_test_{uuid.uuid4().hex[:12]}"
-    try:
-        with server.connect() as connection:
-            connection.execute(text(f"CREATE SCHEMA {schema}"))
-    except OperationalError as fault:
-        pytest.skip(f"no PostgreSQL at {server.url.render_as_string()}: {fault.orig}")
-    engine = engines.ready(f"{POSTGRES}?options=-csearch_path%3D{schema}")
-    yield engine
-    engine.dispose()
-    with server.connect() as connection:
-        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
-    server.dispose()
+__all__ = ["empty", "ledger", "no_fsync", "template", "url"]
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -23,7 +22,8 @@ from rich.console import Console
 from evertune import files
 from evertune.records import EvertuneError
 from evertune.settings import load
-from scripts.installation import MARK, USER, Embedded, installation
+from scripts import processes
+from scripts.installation import USER, Embedded, installation
 
 START_S = 180.0
 STOP_S = 20.0
@@ -56,26 +56,12 @@ def _commands(embedded: Embedded) -> dict[str, list[str]]:
     }  # fmt: skip
 
 
-def _records(embedded: Embedded) -> dict[str, dict[str, float]]:
-    path = embedded.folder / "processes.json"
-    return files.read_json(path) if path.exists() else {}
-
-
-def _alive(record: dict[str, float]) -> psutil.Process | None:
-    try:
-        process = psutil.Process(int(record["pid"]))
-        same = abs(process.create_time() - record["created"]) < 0.01
-    except psutil.NoSuchProcess:
-        return None
-    return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-
-
 def up() -> Embedded:
     """Start what does not run yet, wait until it answers, and return where it is."""
     embedded = installation()
     with files.lock(embedded.folder / "lock", wait=True):
-        records = _records(embedded)
-        missing = [name for name in _commands(embedded) if name not in records or not _alive(records[name])]
+        records = processes.records(embedded)
+        missing = [name for name in _commands(embedded) if name not in records or not processes.alive(records[name])]
         if missing:
             _prepare(embedded)
             for name in missing:
@@ -122,7 +108,7 @@ def _start(embedded: Embedded, name: str) -> None:
             _commands(embedded)[name], env=embedded.environment(), cwd=embedded.settings.home,
             stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-    records = _records(embedded)
+    records = processes.records(embedded)
     records[name] = {"pid": child.pid, "created": psutil.Process(child.pid).create_time()}
     files.write_json(embedded.folder / "processes.json", records)
 
@@ -131,8 +117,8 @@ def _await_all(embedded: Embedded) -> None:
     deadline = time.monotonic() + START_S
     with console.status("Waiting until all of it answers …"):
         while missing := _missing(embedded):
-            for name, record in _records(embedded).items():
-                if not _alive(record):
+            for name, record in processes.records(embedded).items():
+                if not processes.alive(record):
                     raise EvertuneError(f"{name} ended while starting. Its log: {embedded.folder}/logs/{name}.log")
             if time.monotonic() > deadline:
                 raise EvertuneError(f"{missing} does not answer after {START_S:.0f} s. Logs: {embedded.folder}/logs/")
@@ -180,70 +166,23 @@ def down() -> list[str]:
         return []
     embedded = installation()
     with files.lock(embedded.folder / "lock", wait=True):
-        running = {name: process for name, record in _records(embedded).items() if (process := _alive(record))}
+        running = {
+            name: one for name, record in processes.records(embedded).items() if (one := processes.alive(record))
+        }
         for process in running.values():
             # The scheduler and the servers end their children on SIGINT; on SIGTERM some were left behind.
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGINT)
         psutil.wait_procs(list(running.values()), timeout=STOP_S)
-        while left := _offspring(embedded):  # a task that is ending may still start its training again
-            _end(left)
+        while left := processes.offspring(embedded):  # a task that is ending may still start its training again
+            processes.end(left)
         (embedded.folder / "processes.json").unlink(missing_ok=True)
     return list(running)
 
 
-def _offspring(embedded: Embedded) -> list[psutil.Process]:
-    """Every process that carries the installation's mark: tasks, and trainings, which are in sessions of their own.
-
-    A training that is ended goes on from its last checkpoint when the installation is up again.
-    """
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):
-            if process.status() == psutil.STATUS_ZOMBIE:
-                continue
-            if process.environ().get(MARK) == str(embedded.settings.home) or _in_session(embedded, process):
-                found.append(process)
-    return found
-
-
-def _in_session(embedded: Embedded, process: psutil.Process) -> bool:
-    """Whether the process is in the session of one that was started here.
-
-    Airflow's workers write their title over their environment, and with it over the mark. A session's number is given
-    to nobody else while it has a member, so it is ours unless its leader is somebody else by now.
-    """
-    session = os.getsid(process.pid)
-    for record in _records(embedded).values():
-        if int(record["pid"]) == session and process.create_time() >= record["created"] - 0.01:
-            return _alive(record) is not None or not psutil.pid_exists(session)
-    return False
-
-
-def _end(processes: list[psutil.Process]) -> None:
-    for how in (psutil.Process.terminate, psutil.Process.kill):
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                how(process)
-        _, processes = psutil.wait_procs(processes, timeout=5)
-
-
-def open_ports(embedded: Embedded) -> list[tuple[str, str, int]]:
-    """What the installation's processes listen on, as (component, address, port)."""
-    found = []
-    for name, record in _records(embedded).items():
-        if (process := _alive(record)) is None:
-            continue
-        for member in [process, *process.children(recursive=True)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                sockets = member.net_connections(kind="inet")
-                found += [(name, s.laddr.ip, s.laddr.port) for s in sockets if s.status == psutil.CONN_LISTEN]
-    return sorted(set(found))
-
-
 def _check_ports() -> int:
     """Print what listens; status 1 where anything of it can be reached from another machine."""
-    ports = open_ports(installation())
+    ports = processes.open_ports(installation())
     for name, address, port in ports:
         print(f"{name:22} {address}:{port}")
     outside = [entry for entry in ports if entry[1] not in ("127.0.0.1", "::1")]

@@ -23,7 +23,8 @@ from sqlalchemy.exc import IntegrityError
 
 from evertune.ledger import connections, events, releases, runs, traffic_tables, triggers
 from evertune.ledger import engine as engines
-from evertune.ledger.tables import ReleaseRow, Table
+from evertune.ledger.columns import Table
+from evertune.ledger.tables import ReleaseRow
 from evertune.records import Cause, EvertuneError, Run, UnreachableError
 
 FORK = multiprocessing.get_context("fork")

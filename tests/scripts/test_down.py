@@ -16,7 +16,7 @@ from scripts.installation import MARK, Embedded, installation
 
 from evertune import files
 from evertune.settings import Settings
-from scripts import embedded
+from scripts import embedded, processes
 
 pytestmark = [
     pytest.mark.integration,
@@ -62,7 +62,7 @@ def _start(place: Embedded, children: Path) -> list[psutil.Process]:
 
 
 def _pids(place: Embedded, children: Path) -> list[int]:
-    records = embedded._records(place).values()
+    records = processes.records(place).values()
     return [*(int(one["pid"]) for one in records), *map(int, children.read_text().split() if children.exists() else [])]
 
 

@@ -27,9 +27,9 @@ from evertune.ledger.alerts_past import (
     open_one,
     standing,
 )
+from evertune.ledger.columns import printable
 from evertune.ledger.engine import clock, reading, writing
 from evertune.ledger.past import active_row
-from evertune.ledger.tables import printable
 from evertune.ledger.traffic_tables import AlertRow, FindingsRow
 from evertune.records import (
     AlertStatus,

@@ -14,8 +14,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Engine, func, select
 from sqlalchemy.orm import Session
 
+from evertune.ledger.columns import printable
 from evertune.ledger.engine import clock, reading, writing
-from evertune.ledger.tables import DeliveryRow, EventRow, printable
+from evertune.ledger.tables import DeliveryRow, EventRow
 from evertune.records import Record
 
 HELD_S = 60

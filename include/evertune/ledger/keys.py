@@ -17,8 +17,9 @@ from typing import Literal, get_args
 from sqlalchemy import Engine, select
 
 from evertune.ledger import events
+from evertune.ledger.columns import printable
 from evertune.ledger.engine import clock, reading, writing
-from evertune.ledger.tables import KeyRow, printable
+from evertune.ledger.tables import KeyRow
 from evertune.project.block import SLUG
 from evertune.records import EvertuneError, Record
 

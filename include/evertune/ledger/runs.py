@@ -14,6 +14,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from evertune.ledger import events, releases, triggers
+from evertune.ledger.columns import printable
 from evertune.ledger.engine import clock, reading, writing
 from evertune.ledger.past import (
     FinishedRun,
@@ -26,7 +27,7 @@ from evertune.ledger.past import (
     looks,
     same_plan,
 )
-from evertune.ledger.tables import RunRow, StepRow, TriggerRow, printable
+from evertune.ledger.tables import RunRow, StepRow, TriggerRow
 from evertune.records import EvertuneError, Outcome, Run, RunStatus, StaleError, Step
 
 __all__ = [

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine, delete, select
 
+from evertune.ledger.columns import printable
 from evertune.ledger.engine import clock, reading, writing
-from evertune.ledger.tables import ServerRow, printable
+from evertune.ledger.tables import ServerRow
 from evertune.records import JsonObject, Record
 
 GONE = timedelta(days=7)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from evertune.ledger.tables import Table
+from evertune.ledger.columns import Table
 
 
 class CutRow(Table):

@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
+from evertune.ledger.columns import printable
 from evertune.ledger.engine import clock, reading, writing
-from evertune.ledger.tables import RunRow, TriggerRow, printable
+from evertune.ledger.tables import RunRow, TriggerRow
 from evertune.project.options import SLUG
 from evertune.records import Cause, EvertuneError, Trigger
 

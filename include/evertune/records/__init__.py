@@ -17,22 +17,18 @@ from evertune.records.core import (
     UnreachableError,
     retry_helps,
 )
+from evertune.records.evaluations import ClassScores, Evaluation, Recent, Scores, Slice
 from evertune.records.runs import (
     Candidate,
     Cause,
-    ClassScores,
     Dataset,
     Decision,
-    Evaluation,
     Outcome,
     Pins,
-    Recent,
     Release,
     RowCounts,
     Run,
     RunStatus,
-    Scores,
-    Slice,
     Step,
     TrafficCounts,
     Trigger,

@@ -12,10 +12,11 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from evertune.ledger import events
+from evertune.ledger.columns import printable
 from evertune.ledger.engine import clock, reading, writing
 from evertune.ledger.releases import as_release, newest
 from evertune.ledger.runs import hold
-from evertune.ledger.tables import ReleaseRow, RunRow, printable
+from evertune.ledger.tables import ReleaseRow, RunRow
 from evertune.records import EvertuneError, Release, Run, RunStatus, StaleError
 
 GATE = "gate"

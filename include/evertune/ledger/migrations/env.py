@@ -10,8 +10,8 @@ from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection
 
 from evertune import settings
+from evertune.ledger.columns import Json, Table, Utc
 from evertune.ledger.engine import VERSION_TABLE, connect
-from evertune.ledger.tables import Json, Table, Utc
 from evertune.ledger.traffic_tables import WindowRow as _WindowRow  # noqa: F401 - so that the tables are known
 
 

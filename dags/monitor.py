@@ -28,7 +28,8 @@ from evertune.project import Project
 from evertune.project.load import load_all
 from evertune.settings import load
 from notices import FailedTask, last
-from tasks import RETRIES, DriftReport, check_windows, cut_windows, decide, wake
+from retries import RETRIES
+from tasks import DriftReport, check_windows, cut_windows, decide, wake
 
 
 def build(project: Project) -> DAG:

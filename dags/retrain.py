@@ -32,7 +32,8 @@ from evertune.project import Project
 from evertune.project.load import load_all
 from evertune.settings import load
 from notices import FailedTask, last
-from tasks import AS_IN_FILE, RETRIES, DataDocs, claim, perform, tell
+from retries import RETRIES
+from tasks import AS_IN_FILE, DataDocs, claim, perform, tell
 
 
 def params() -> dict[str, Param]:

@@ -18,7 +18,8 @@ from airflow.sdk import DAG, Param, task
 from evertune.project import Project
 from evertune.project.load import load_all
 from evertune.settings import load
-from tasks import RETRIES, score
+from retries import RETRIES
+from tasks import score
 
 
 def params() -> dict[str, Param]:

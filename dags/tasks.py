@@ -1,4 +1,4 @@
-"""Between Airflow's tasks and the library: whose run it is, which errors are worth a retry, what the log shows.
+"""Between Airflow's tasks and the library: whose run it is, what is skipped, what the log shows.
 
 Everything that does work is in `evertune.loop`; a task body is one call of :func:`claim`, :func:`perform`,
 :func:`release`, :func:`score`, or of one of the monitor's steps.
@@ -7,24 +7,16 @@ Everything that does work is in `evertune.loop`; a task body is one call of :fun
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import BaseOperatorLink, get_current_context
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from evertune import settings
-from evertune.records import Cause, EvertuneError, StaleError, Step, UnfitError, retry_helps
+from evertune.records import Cause, EvertuneError, StaleError, Step, UnfitError
+from retries import translated
 
 log = logging.getLogger("evertune")
-
-RETRIES: dict[str, Any] = {
-    "retries": 3,
-    "retry_delay": timedelta(seconds=15),
-    "retry_exponential_backoff": 2.0,
-    "max_retry_delay": timedelta(minutes=10),
-}
-"""For tasks that reach a service or start a job. What no retry can mend fails at once: see :class:`_translated`."""
 
 AS_IN_FILE = "as in the project file"
 
@@ -62,7 +54,7 @@ def claim(slug: str) -> str:
     if params["method"] != AS_IN_FILE:
         project = project.with_method(Method(params["method"]))
     cause = _cause(context)
-    with _translated():
+    with translated():
         run = loop.claim(
             project, where, owner=_owner(), cause=cause, key=_owner(), reason=params["reason"], force=params["force"]
         )
@@ -99,7 +91,7 @@ def perform(step: str, run_key: str) -> None:
     context = get_current_context()
     ti, where = context["ti"], settings.load()
     try:
-        with _translated():
+        with translated():
             if step == Step.TUNE:
                 result: Any = loop.tune(run_key, _owner(), where, _Progress())
             else:
@@ -124,7 +116,7 @@ def release(slug: str) -> None:
     by = str(getattr(context["dag_run"], "triggering_user_name", None) or "airflow")
     project = load(find(slug, where))
     reason = params["reason"]
-    with _translated():
+    with translated():
         if params["action"] == "refuse":
             refused = loop.refuse(project, where, by=by, reason=reason)
             raise AirflowSkipException(f"The model of {refused} is refused; what answered before goes on.")
@@ -141,7 +133,7 @@ def score(slug: str) -> None:
     from evertune.project.load import find, load
 
     params, where = get_current_context()["params"], settings.load()
-    with _translated():
+    with translated():
         if not params["source"] or not params["sink"]:
             raise UnfitError("Say in the form which file to score (source) and which Parquet file to write (sink).")
         done = score_file(
@@ -157,7 +149,7 @@ def cut_windows(slug: str) -> None:
     from evertune.project.load import find, load
 
     where = settings.load()
-    with _translated():
+    with translated():
         for one in monitor.window(load(find(slug, where)), where):
             log.info("window %s: %s answers of release %s, until %s", one.number, one.rows, one.generation, one.until)
 
@@ -168,7 +160,7 @@ def check_windows(slug: str) -> None:
     from evertune.project.load import find, load
 
     where, report = settings.load(), ""
-    with _translated():
+    with translated():
         for one in monitor.report(load(find(slug, where)), where):
             report = one.report or report
             log.info("window %s: evidence %.3g, raised by %s", one.window, one.evidence, list(one.raised) or "nothing")
@@ -184,7 +176,7 @@ def decide(slug: str) -> None:
     from evertune.project.load import find, load
 
     where = settings.load()
-    with _translated():
+    with translated():
         alert = monitor.decide(load(find(slug, where)), where)
     if alert is None:
         log.info("No alert is open.")
@@ -198,7 +190,7 @@ def wake(slug: str) -> None:
     """Emit the drift alert, where a retrain is asked for that nobody works on; else be skipped, which emits nothing."""
     from evertune.loop import monitor
 
-    with _translated():
+    with translated():
         wakes = monitor.wakes(slug, settings.load())
     if not wakes:
         raise AirflowSkipException("No retrain for drift waits for somebody to begin it.")
@@ -213,19 +205,6 @@ def _owner() -> str:
     """The same on every try of every task of this DAG run."""
     context = get_current_context()
     return f"airflow:{context['dag_run'].dag_id}:{context['dag_run'].run_id}"
-
-
-class _translated:  # noqa: N801 - reads as a statement
-    """Errors that no retry can mend end the task for good; others are Airflow's to retry."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, fault: BaseException | None, trace: object) -> None:
-        if not isinstance(fault, Exception) or isinstance(fault, AirflowException) or retry_helps(fault):
-            return
-        told = str(fault) if isinstance(fault, EvertuneError) else f"{type(fault).__name__}: {fault}"
-        raise AirflowFailException(told) from fault
 
 
 def _fail(run_key: str, fault: Exception) -> None:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.integration
 
 SCRIPT = """
 import json, sys
-import tasks
+import retries
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from evertune.records import UnfitError, UnreachableError
 
@@ -23,7 +23,7 @@ found = {}
 for fault in (UnreachableError("away"), UnfitError("bad rows"), ZeroDivisionError("a mistake"),
               OSError(28, "full"), ConnectionResetError("cut"), AirflowSkipException("nothing to do"), SystemExit(1)):
     try:
-        with tasks._translated():
+        with retries.translated():
             raise fault
     except BaseException as raised:
         how = "fails" if isinstance(raised, AirflowFailException) else "as it is" if raised is fault else "?"

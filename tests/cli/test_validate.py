@@ -59,6 +59,41 @@ def test_all_faults_of_all_files_are_told_and_end_with_status_2(folder: Path) ->
     assert lines[3] == "Project files: 1 sound (tickets), 3 faults in 2 files."
 
 
+def test_values_that_expectations_cannot_take_are_found_before_a_run(folder: Path) -> None:
+    named = """\
+validation:
+  max_characters: 5
+  expectations:
+    - name: expect_column_values_to_be_in_set
+      arguments: {column: label, value_set: 3}
+    - name: expect_column_values_to_match_regex
+      arguments:
+        column: txt
+        regex: "["
+        mostly: 7
+"""
+    (folder / "a.yaml").write_text(GOOD + named)
+    (folder / "b.yaml").write_text(
+        GOOD.replace("tickets\n", "b\n") + named.replace("3}", "[a]}").replace("mostly", "#")
+    )
+    result = validate()
+    assert result.exit_code == 2
+    told = [line.partition("; found")[0].removesuffix(" position 0)") for line in result.stdout.splitlines()]
+    where, regex = (
+        "validation.expectations",
+        "expected a regular expression ('[' is none: unterminated character set at",
+    )
+    assert told == [
+        "a.yaml:8:19: validation.max_characters: expected at least 10",
+        f"a.yaml:11:45: {where}[0].arguments.value_set: expected a list",
+        f"a.yaml:14:17: {where}[1].arguments.column: expected a column of the snapshot",
+        f"a.yaml:15:16: {where}[1].arguments.regex: {regex}",
+        f"a.yaml:16:17: {where}[1].arguments.mostly: expected at most 1",
+        *[line.replace("a.yaml", "b.yaml") for line in (told[0], told[2], told[3])],
+        "Project files: none sound, 8 faults in 2 files.",
+    ]
+
+
 def test_json_is_one_object(folder: Path) -> None:
     (folder / "a.yaml").write_text(GOOD)
     (folder / "b.yaml").write_text("")

@@ -34,6 +34,18 @@ def test_expectations_name_columns_of_the_snapshot() -> None:
     assert _found(validation=of("chanel", "expect_column_to_exist")) == []
 
 
+def test_every_column_that_an_expectation_names_is_looked_for() -> None:
+    def of(name: str, **arguments: object) -> dict[str, Any]:
+        return {"expectations": [{"name": name, "arguments": arguments}]}
+
+    at = ("validation", "expectations", 0, "arguments")
+    pair, several = "expect_column_pair_values_to_be_equal", "expect_compound_columns_to_be_unique"
+    assert _found(validation=of(pair, column_A="text", column_B="chanel")) == [(*at, "column_B")]
+    assert _found(validation=of(pair, column_A="txt", column_B="domain")) == [(*at, "column_A")]
+    assert _found(validation=of(several, column_list=["text", "chanel", 5])) == [(*at, "column_list", 1)]
+    assert _found(validation=of("expect_table_columns_to_match_ordered_list", column_list=["chanel"])) == []
+
+
 def test_expectations_name_their_own_arguments() -> None:
     def of(**arguments: object) -> dict[str, Any]:
         named = {"name": "expect_column_value_lengths_to_be_between", "arguments": arguments}

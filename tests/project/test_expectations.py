@@ -24,7 +24,7 @@ def test_their_arguments_are_read_from_the_source() -> None:
 
 @pytest.mark.integration
 def test_their_arguments_are_those_that_the_package_itself_takes() -> None:
-    from evertune.data.validation.expectations import classes
+    from evertune.data.validation.values import classes
 
     known = classes()
     for name in core_expectations():

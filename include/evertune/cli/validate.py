@@ -21,14 +21,19 @@ def command(
     ] = None,
     json: output.Json = False,
 ) -> None:
-    """Check project files: every fault with its place, what was expected and the nearest valid name."""
+    """Check project files: every fault with its place, what was expected and the nearest valid name.
+
+    Great Expectations is asked what the arguments of expectations may be, where a file names some; that takes seconds.
+    """
+    from evertune.data.validation.arguments import unfit
+
     settings = load_settings()
     if projects:
         paths, lost = _paths(projects, settings)
-        sound, faults = load_many(paths)
+        sound, faults = load_many(paths, unfit)
         good, faults = [project.slug for project in sound.values()], lost + faults
     else:
-        by_slug, faults = load_all(settings)
+        by_slug, faults = load_all(settings, unfit)
         good = list(by_slug)
     if json:
         told = [{**dataclasses.asdict(fault), "file": str(fault.file)} for fault in faults]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from evertune.project.expectations import arguments_of
+from evertune.project.expectations import OF_THE_SCHEMA, arguments_of
 
 OWN_COLUMNS = ("row_id", "text", "label", "id", "group", "subject", "time", "source", "target")
 """Columns of a snapshot that an expectation can name."""
@@ -35,23 +35,40 @@ def across(document: Mapping[str, Any]) -> Iterator[Crossed]:
             message = f"expected a column that data.columns.keep or a source's constants name; found {name!r}"
             yield Crossed(("evaluation", "slices", index), name, message, kept)
     columns = (*OWN_COLUMNS, *kept)
+    for index, expectation, arguments in expectations(document):
+        yield from _arguments(index, expectation, arguments)
+        for place, name in _columns(arguments) if expectation not in OF_THE_SCHEMA else ():
+            if name not in columns:
+                at = ("validation", "expectations", index, "arguments", *place)
+                yield Crossed(at, name, f"expected a column of the snapshot; found {name!r}", columns)
+
+
+def expectations(document: Mapping[str, Any]) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
+    """The expectations that the document names: place in their list, name and arguments."""
     for index, expectation in enumerate(_list(document, "validation", "expectations")):
-        yield from _arguments(index, expectation)
-        name = _at(expectation, "arguments", "column")
-        if isinstance(name, str) and name not in columns and expectation.get("name") != "expect_column_to_exist":
-            place = ("validation", "expectations", index, "arguments", "column")
-            yield Crossed(place, name, f"expected a column of the snapshot; found {name!r}", columns)
+        name, arguments = _at(expectation, "name"), _at(expectation, "arguments")
+        if isinstance(name, str) and isinstance(arguments, Mapping | None):
+            yield index, name, arguments or {}
 
 
-def _arguments(index: int, expectation: Any) -> Iterator[Crossed]:
-    """Names that the expectation does not take; what their values may be, Great Expectations says when it is asked."""
-    expectation_name, given = _at(expectation, "name"), _at(expectation, "arguments")
-    known = arguments_of(expectation_name) if isinstance(expectation_name, str) else ()
-    for name in given if known and isinstance(given, Mapping) else ():
+def _arguments(index: int, expectation: str, given: Mapping[str, Any]) -> Iterator[Crossed]:
+    """Names that the expectation does not take. Of their values Great Expectations is asked elsewhere: it is slow."""
+    known = arguments_of(expectation)
+    for name in given if known else ():
         if name not in known:
             place = ("validation", "expectations", index, "arguments", str(name))
-            message = f"expected an argument of {expectation_name}; {str(name)!r} is none"
+            message = f"expected an argument of {expectation}; {str(name)!r} is none"
             yield Crossed(place, name, message, known)
+
+
+def _columns(arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The columns that arguments name, with their places."""
+    for key in ("column", "column_A", "column_B"):
+        if isinstance(name := arguments.get(key), str):
+            yield (key,), name
+    for index, name in enumerate(_list(arguments, "column_list")):
+        if isinstance(name, str):
+            yield ("column_list", index), name
 
 
 def _kept(data: Mapping[str, Any]) -> Iterator[str]:

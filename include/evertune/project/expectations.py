@@ -18,6 +18,16 @@ INTERNAL = frozenset(
     {"id", "result_format", "catch_exceptions", "rendered_content", "windows", "batch_id", "library_metadata"}
 )
 """Arguments that expectations have and that are evertune's, or Great Expectations' own, to set."""
+OF_THE_SCHEMA = frozenset(
+    {
+        "expect_column_to_exist",
+        "expect_table_column_count_to_be_between",
+        "expect_table_column_count_to_equal",
+        "expect_table_columns_to_match_ordered_list",
+        "expect_table_columns_to_match_set",
+    }
+)
+"""Those that ask which columns there are, and so may name some that there are not."""
 
 
 class _Class(NamedTuple):

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from evertune.project import document as yamltext
-from evertune.project.across import across
+from evertune.project.across import Crossed, across
 from evertune.project.document import Document
 from evertune.project.explain import is_block, nearest
 from evertune.project.faults import Fault, ProjectError, of_options, of_text, position
@@ -28,12 +28,15 @@ from evertune.settings import Settings
 __all__ = ["Fault", "ProjectError", "find", "load", "load_all", "load_many", "slugs"]
 
 SUFFIXES = (".yaml", ".yml")
+Check = Callable[[Mapping[str, Any]], Iterable[Crossed]]
+"""What more is asked of a document, as raw as it was read."""
 
 
-def load(path: Path) -> Project:
+def load(path: Path, also: Check | None = None) -> Project:
     """The project of the file; raises :class:`ProjectError` with everything that is wrong with it.
 
-    Local addresses come out absolute, relative ones being meant from the file's folder.
+    Local addresses come out absolute, relative ones being meant from the file's folder. ``also`` is a check that is too
+    slow for the DAG processor.
     """
     path = path.absolute()
     try:
@@ -42,12 +45,14 @@ def load(path: Path) -> Project:
         raise ProjectError([of_text(path, fault.note)]) from fault
     project, faults = _project(path, document)
     faults.extend(of_text(path, note) for note in document.notes)
+    if also is not None and isinstance(document.value, dict):
+        faults.extend(_new(path, document, also(document.value), faults))
     if project is None or faults:
         raise ProjectError(sorted(faults))
     return _with_absolute_paths(project, path.parent)
 
 
-def load_all(settings: Settings) -> tuple[dict[str, Project], list[Fault]]:
+def load_all(settings: Settings, also: Check | None = None) -> tuple[dict[str, Project], list[Fault]]:
     """The sound projects of the projects folder by slug, and the faults of the other files.
 
     A file is not harmed by another's fault, but for two of one slug: none of these is loaded, because nobody can
@@ -56,17 +61,17 @@ def load_all(settings: Settings) -> tuple[dict[str, Project], list[Fault]]:
     if not settings.projects.is_dir():
         message = "expected the folder of the project files; it is not there"
         return {}, [Fault(settings.projects, 0, 0, "", message, "make it, or set EVERTUNE_PROJECTS to another")]
-    files, faults = load_many(_files(settings.projects))
+    files, faults = load_many(_files(settings.projects), also)
     return {project.slug: project for project in files.values()}, faults
 
 
-def load_many(paths: Iterable[Path]) -> tuple[dict[Path, Project], list[Fault]]:
+def load_many(paths: Iterable[Path], also: Check | None = None) -> tuple[dict[Path, Project], list[Fault]]:
     """The sound projects by file, and all faults of all files, sorted by file and line."""
     projects: dict[Path, Project] = {}
     faults: list[Fault] = []
     for path in paths:
         try:
-            projects[path] = load(path)
+            projects[path] = load(path, also)
         except ProjectError as fault:
             faults.extend(fault.faults)
     by_slug: dict[str, list[Path]] = {}
@@ -153,9 +158,14 @@ def _filled(value: Any, place: Place) -> Any:
 
 def _all(path: Path, document: Document, error: ValidationError) -> list[Fault]:
     faults = of_options(path, document, error)
-    told = {fault.where for fault in faults}
-    for place, given, message, known in across(document.value):
-        if where(place) not in told:
+    return faults + _new(path, document, across(document.value), faults)
+
+
+def _new(path: Path, document: Document, crossed: Iterable[Crossed], told: Iterable[Fault]) -> list[Fault]:
+    """The faults of ``crossed``, without those at places of which something is told already."""
+    places, faults = {fault.where for fault in told}, []
+    for place, given, message, known in crossed:
+        if where(place) not in places:
             mark = position(document, place)
             faults.append(Fault(path, mark.line, mark.column, where(place), message, nearest(str(given), known)))
     return faults

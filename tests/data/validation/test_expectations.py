@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from evertune.data.validation.engine import Engine
-from evertune.data.validation.expectations import Named, View, bind, classes
+from evertune.data.validation.expectations import Named, View, bind
 from evertune.data.validation.facts import Facts, gather
 from evertune.data.validation.findings import Findings
 from evertune.data.validation.judging import judge
+from evertune.data.validation.values import classes
 from evertune.project.options import Expectation, Project
 from evertune.records import UnfitError
 
@@ -230,9 +231,9 @@ def test_where_columns_are_numbers_and_where_they_are_text(project: MakeProject)
         ("expect_column_values_to_be_betwen", SCORE, "Did you mean expect_column_values_to_be_between?"),
         ("expect_column_values_to_be_between", {**SCORE, "min_valu": 1}, "no argument min_valu. Did you mean min_v"),
         ("expect_column_values_to_be_between", SCORE, "min_value and max_value cannot both be None"),
-        ("expect_column_values_to_be_in_set", LABEL, "argument value_set: field required"),
+        ("expect_column_values_to_be_in_set", LABEL, "expected the argument 'value_set', which is missing"),
         ("expect_column_values_to_be_unique", {"column": "txet"}, "no column txet. Did you mean text?"),
-        ("expect_column_values_to_match_regex", {**TEXT, "regex": "("}, "'(' is no regular expression"),
+        ("expect_column_values_to_match_regex", {**TEXT, "regex": "("}, "'(' is none: missing )"),
         ("expect_column_values_to_be_unique", {**TEXT, "mostly": 2}, "argument mostly: "),
         ("expect_column_values_to_be_unique", {**TEXT, "mostly": "a lot"}, "argument mostly: "),
         ("expect_column_values_to_be_unique", {**TEXT, "result_format": "BASIC"}, "result_format is evertune's"),

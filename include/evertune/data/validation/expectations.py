@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from evertune.project.expectations import INTERNAL
+from evertune.data.validation.arguments import build
+from evertune.data.validation.values import classes
+from evertune.project.expectations import INTERNAL, OF_THE_SCHEMA
 from evertune.project.options import Expectation, Project
 from evertune.records import UnfitError
 
@@ -27,15 +29,6 @@ ABOUT_LENGTHS = re.compile(r"_(lengths|count|proportion_of_\w+)_to_")
 COMPARED = ("value_set", "value_pairs_set", "min_value", "max_value", "sum_total")
 """Arguments that values are compared with: text there asks for text, numbers for numbers."""
 IN_SQL = re.compile(r"like_pattern|query_results|equal_other_table")
-OF_THE_SCHEMA = frozenset(
-    {
-        "expect_column_to_exist",
-        "expect_table_column_count_to_be_between",
-        "expect_table_column_count_to_equal",
-        "expect_table_columns_to_match_ordered_list",
-        "expect_table_columns_to_match_set",
-    }
-)
 
 
 class View(StrEnum):
@@ -80,15 +73,6 @@ class Named:
         return line if len(line) <= 120 else line[:119] + "…"
 
 
-def classes() -> dict[str, Any]:
-    """Every core expectation of Great Expectations, by its name in snake case."""
-    import great_expectations.expectations as gxe
-    from great_expectations.util import camel_to_snake
-
-    names = [name for name in dir(gxe) if name.startswith("Expect") and name != "Expectation"]
-    return {camel_to_snake(name): getattr(gxe, name) for name in names}
-
-
 def bind(project: Project, available: Sequence[str]) -> list[Named]:
     """The project's own expectations. Raises :class:`UnfitError` with every fault of all of them at once.
 
@@ -110,29 +94,21 @@ def bind(project: Project, available: Sequence[str]) -> list[Named]:
 
 
 def _bind(option: Expectation, where: str) -> Named:
-    from great_expectations.compatibility.pydantic import ValidationError
-    from great_expectations.exceptions import GreatExpectationsError
-
     known = classes()
-    cls = known.get(option.name)
-    if cls is None:
+    if option.name not in known:
         near = difflib.get_close_matches(option.name, known, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise UnfitError(f"{where}: Great Expectations has no core expectation {option.name}.{hint}")
-    arguments = dict(option.arguments)
-    _check_arguments(cls, arguments, f"{where}: {option.name}")
-    if option.name == "expect_multicolumn_values_to_be_unique":
-        # Great Expectations 1.24 ships this class without its metric; this one means the same and works.
-        cls = known["expect_compound_columns_to_be_unique"]
-        arguments.pop("column", None)
-    try:
-        expectation = cls(**arguments)
-    except ValidationError as fault:
-        said = "; ".join(dict.fromkeys(_in_words(error) for error in fault.errors()))
-        raise UnfitError(f"{where}: {option.name}: {said}.") from fault
-    except (GreatExpectationsError, TypeError, ValueError) as fault:
-        raise UnfitError(f"{where}: {option.name}: {fault}") from fault
-    return _named(expectation, where, arguments)
+    _check_names(known[option.name], option.arguments, f"{where}: {option.name}")
+    expectation, faults = build(option.name, option.arguments)
+    if faults:
+        said = "; ".join(": ".join(filter(None, (_argument(place), message))) for place, message in faults)
+        raise UnfitError(f"{where}: {option.name}: {said}.")
+    return _named(expectation, where, dict(option.arguments))
+
+
+def _argument(place: tuple[str | int, ...]) -> str:
+    return f"argument {'.'.join(map(str, place))}" if place else ""
 
 
 def _named(expectation: Any, where: str, arguments: dict[str, Any]) -> Named:
@@ -181,7 +157,7 @@ def _scalars(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _check_arguments(cls: Any, arguments: dict[str, Any], where: str) -> None:
+def _check_names(cls: Any, arguments: dict[str, Any], where: str) -> None:
     fields = sorted(set(cls.__fields__) - INTERNAL)
     for name in arguments:
         if name in INTERNAL:
@@ -190,16 +166,6 @@ def _check_arguments(cls: Any, arguments: dict[str, Any], where: str) -> None:
             near = difflib.get_close_matches(name, fields, n=1)
             hint = f"Did you mean {near[0]}?" if near else f"It takes: {', '.join(fields)}."
             raise UnfitError(f"{where}: there is no argument {name}. {hint}")
-    for pattern in [arguments.get("regex"), *(arguments.get("regex_list") or ())]:
-        try:
-            re.compile(pattern or "")
-        except re.error as fault:
-            raise UnfitError(f"{where}: {pattern!r} is no regular expression: {fault}.") from fault
-
-
-def _in_words(error: dict[str, Any]) -> str:
-    place = ".".join(str(part) for part in error["loc"] if part != "__root__")
-    return f"argument {place}: {error['msg']}" if place else str(error["msg"])
 
 
 def _unknown_columns(named: Named, available: Sequence[str]) -> Iterator[str]:

@@ -1,0 +1,159 @@
+"""What an expectation's arguments must be beyond the types of Great Expectations' models.
+
+Each of these was seen to be accepted when the expectation is made, and to fail, or to mean something else, when rows
+are judged.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from typing import Any, NamedTuple
+
+from evertune.project.explain import found
+
+BLOCKS = frozenset({"json_schema", "meta", "partition_object", "quantile_ranges", "row_condition"})
+"""Arguments whose value may be a block. In any other's place, it would be a parameter that nobody fills in."""
+
+
+class Unfit(NamedTuple):
+    """What an expectation's arguments should be and are not."""
+
+    place: tuple[str | int, ...]
+    """Within the arguments; empty where they are meant together."""
+    message: str
+
+
+@functools.cache
+def classes() -> dict[str, Any]:
+    """Every core expectation of Great Expectations, by its name in snake case."""
+    import great_expectations.expectations as gxe
+    from great_expectations.util import camel_to_snake
+
+    names = [name for name in dir(gxe) if name.startswith("Expect") and name != "Expectation"]
+    return {camel_to_snake(name): getattr(gxe, name) for name in names}
+
+
+def blocks(arguments: Mapping[str, Any]) -> Iterator[Unfit]:
+    """Blocks where a value must stand: Great Expectations takes each for a parameter that somebody fills in later."""
+    for name, given in arguments.items():
+        if isinstance(given, Mapping) and (name not in BLOCKS or "$PARAMETER" in given):
+            yield Unfit((name,), f"expected a value, not a block; found {found(given)}")
+
+
+def beyond(expectation: Any, arguments: Mapping[str, Any]) -> Iterator[Unfit]:
+    """Where Great Expectations made something else of an argument, and bounds that nothing lies between."""
+    for name, given in arguments.items():
+        if wanted := _type(given, getattr(expectation, name, given)):
+            yield Unfit((name,), f"expected {wanted}; found {found(given)}")
+    least, most = getattr(expectation, "min_value", None), getattr(expectation, "max_value", None)
+    if type(least) is type(most) and least is not None and least > most:
+        yield Unfit(("max_value",), f"expected at least min_value, which is {least}; found {found(most)}")
+
+
+def forms(arguments: Mapping[str, Any]) -> Iterator[Unfit]:
+    """Arguments, each of the right type, that have not the form that they need."""
+    for name, given in arguments.items():
+        if name in _FORMS and given is not None and (wanted := _FORMS[name](given)):
+            yield Unfit((name,), f"expected {wanted}; found {found(given)}")
+
+
+def _type(given: Any, made: Any) -> str:
+    """What was wanted where the model made something else of the value; empty where it did not."""
+    if isinstance(made, bool):
+        return "" if isinstance(given, bool) else "true or false"
+    if isinstance(made, int | float):
+        if isinstance(given, bool) or not isinstance(given, int | float):
+            return "a number (without quotes)"
+        return "" if given == made else "a whole number"
+    if isinstance(made, str) and not isinstance(made, Enum) and not isinstance(given, str):
+        return "a text (in quotes)"
+    return ""
+
+
+def _regex(given: Any) -> str:
+    for pattern in given if isinstance(given, list) else [given]:
+        try:
+            re.compile(pattern)
+        except re.error as fault:
+            return f"a regular expression ({pattern!r} is none: {fault})"
+    return ""
+
+
+def _json_schema(given: Any) -> str:
+    from jsonschema import SchemaError
+    from jsonschema.validators import validator_for
+
+    try:
+        validator_for(given).check_schema(given)
+    except SchemaError as fault:
+        return f"a JSON schema ({fault.message})"
+    return ""
+
+
+def _quantile_ranges(given: Any) -> str:
+    quantiles, ranges = given.get("quantiles"), given.get("value_ranges")
+    fit = (
+        isinstance(quantiles, list)
+        and isinstance(ranges, list)
+        and len(quantiles) == len(ranges)
+        and all(isinstance(one, int | float) and 0 <= one <= 1 for one in quantiles)
+        and all(isinstance(one, list) and len(one) == 2 for one in ranges)
+    )
+    return "" if fit else "quantiles from 0 to 1 and as many value_ranges, each a list of the least and the most"
+
+
+def _partition(given: Any) -> str:
+    from great_expectations.execution_engine.util import is_valid_partition_object
+
+    try:
+        if is_valid_partition_object(given):
+            return ""
+    except (TypeError, ValueError):
+        pass
+    return "weights whose sum is 1, with as many values or, rising, one more bins"
+
+
+def _data_type(given: Any) -> str:
+    import numpy as np
+    from great_expectations.expectations.type_comparison import native_type_type_map
+
+    for name in given if isinstance(given, list) else [given]:
+        try:
+            np.dtype(name)
+        except TypeError:
+            places = [importlib.import_module(module) for module in ("pandas", "pandas.core.dtypes.dtypes")]
+            if native_type_type_map(name) is None and not any(isinstance(getattr(p, name, 0), type) for p in places):
+                return f"a type of Python, NumPy or pandas, such as str or int ({name!r} is none)"
+    return ""
+
+
+def _condition(given: Any) -> str:
+    if isinstance(given, Mapping):
+        return ""  # Great Expectations' own form, which it has checked
+    wanted = "a condition as pandas' query takes it"
+    if not isinstance(given, str):
+        return wanted
+    plain = re.sub(r"`[^`]*`", "column", given).replace("@", "").strip()  # what pandas allows beyond Python
+    try:
+        ast.parse(plain, mode="eval")
+    except (SyntaxError, ValueError) as fault:
+        return f"{wanted} ({fault.args[0]})"
+    return ""
+
+
+_FORMS: Mapping[str, Callable[[Any], str]] = {
+    "regex": _regex,
+    "regex_list": _regex,
+    "json_schema": _json_schema,
+    "quantile_ranges": _quantile_ranges,
+    "partition_object": _partition,
+    "type_": _data_type,
+    "type_list": _data_type,
+    "row_condition": _condition,
+}
+"""What has a form, by the argument's name: what was wanted, or nothing where the value has it."""

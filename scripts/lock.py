@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("requirements.txt", "requirements-dev.txt", "requirements-s3.txt")
-"""The driver of S3 comes along because the tests use it."""
+SOURCES = ("requirements.txt", "requirements-dev.txt", "requirements-s3.txt", "requirements-gs.txt")
+"""The drivers of S3 and GCS come along because the tests use them."""
 TORCH_STACK = re.compile(r"(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)(==|\[)")
 CUDA_HEADER = "# torch as PyPI has it, with the CUDA libraries that it needs. Made by `make lock`.\n"
 BASE_HEADER = "# Everything but torch's own stack, for Python 3.11 and 3.12. Made by `make lock`.\n"

@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.buckets import gs, s3
 
 from evertune.settings import Settings, load
+
+__all__ = ["gs", "s3"]
 
 ROOT = Path(__file__).resolve().parent.parent
 

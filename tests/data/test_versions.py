@@ -7,8 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -165,32 +163,12 @@ def test_the_very_bytes_come_back_when_all_but_the_remote_is_gone(
     assert files.digest(again) == made.version
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An S3 of this test's own, and the name of a bucket in it."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = f"http://{host}:{port}"
-    for name, value in {
-        "AWS_ENDPOINT_URL": address, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "eu-central-1",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    name = f"evertune-{uuid.uuid4().hex}"  # moto's buckets are the process's, not the server's
-    boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-    yield name
-    server.stop()
-
-
 @pytest.mark.integration
-def test_an_s3_bucket_keeps_the_data_by_settings_alone(
-    local_project: Project, where: Settings, bucket: str, tmp_path: Path
+@pytest.mark.parametrize("kind", ["s3", "gs"])
+def test_a_bucket_keeps_the_data_by_settings_alone(
+    local_project: Project, where: Settings, kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    far = where.model_copy(update={"remote": f"s3://{bucket}/data"})
+    far = where.model_copy(update={"remote": f"{request.getfixturevalue(kind)}/data"})
     workspace = build(far, "run-1", local_project)
     versions.push(workspace)
     made = versions.dataset(workspace)

@@ -22,6 +22,12 @@ from evertune.settings import Settings
 
 pytestmark = pytest.mark.integration
 
+OUTCOME = {
+    "run_key", "project", "data_version", "rows", "method", "metrics", "baseline", "champion", "verdict", "release",
+    "seconds",
+}  # fmt: skip
+"""What `evertune run --json` promises to print."""
+
 
 def evertune(*arguments: str) -> tuple[int, dict[str, Any]]:
     command = [sys.executable, "-m", "evertune.cli.main", *arguments, "--json"]
@@ -39,6 +45,11 @@ def test_a_pass_promotes_and_the_next_one_is_unchanged(environment: Settings, tm
     assert status == 0, first
     assert first["verdict"]["decision"] == "promote"
     assert first["release"]["generation"] == 1
+    assert set(first) >= OUTCOME
+    assert first["champion"] is None
+    assert set(first["rows"]) >= {"drawn", "quarantined", "deduplicated", "train", "validation", "test"}
+    assert set(first["metrics"]) >= {"accuracy", "precision", "recall", "f1"}
+    assert set(first["seconds"]) >= {"snapshot", "validate", "prepare", "tune"}
     assert first["metrics"]["accuracy"] > first["baseline"]["majority"]["accuracy"]
     rows = first["rows"]
     assert rows["drawn"] == sum(count for name, count in rows.items() if name not in {"drawn", "traffic"})

@@ -1,0 +1,90 @@
+"""The retrain's schedule, form, chain and retries are what its docstring and the project file say."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+from tests.support import ROOT, small_project
+
+pytestmark = pytest.mark.integration
+
+SCRIPT = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+
+def told(dag):
+    clock = getattr(dag.timetable, "timetable", None)
+    started_by = dag.timetable.asset_condition
+    return {
+        "clock": [clock.expression, str(clock.timezone)] if clock else None,
+        "alerts": [asset.name for asset in getattr(started_by, "objects", [started_by])],
+        "catchup": dag.catchup, "at_once": dag.max_active_runs, "owner": dag.owner,
+        "form": {name: dag.params.get_param(name).schema for name in dag.params},
+        "after": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
+        "pool": {task.task_id: task.pool for task in dag.tasks if task.pool != "default_pool"},
+        "retries": {task.task_id: [task.retries, bool(task.retry_exponential_backoff)] for task in dag.tasks},
+    }
+
+bag = DagBag(sys.argv[1])
+assert not bag.import_errors, bag.import_errors
+print("FOUND " + json.dumps({name: told(dag) for name, dag in bag.dags.items()}))
+"""
+STEPS = ["claim", "snapshot", "validate", "prepare", "tune", "judge", "promote"]
+
+
+@pytest.fixture(scope="module")
+def dags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    root = tmp_path_factory.mktemp("wiring")
+    clock = {"cron": "30 4 * * 1", "timezone": "Europe/Berlin"}
+    for name, schedule in {"nightly": {}, "weekly": clock, "for-drift": {"cron": ""}}.items():
+        document = small_project(name, owner="team", schedule=schedule)
+        (root / f"{name}.yaml").write_text(yaml.safe_dump(document))
+    environment = {
+        **os.environ, "EVERTUNE_PROJECTS": str(root), "EVERTUNE_HOME": str(root / "home"), "AIRFLOW_HOME": str(root),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "dags"), os.environ.get("PYTHONPATH", "")]),
+    }  # fmt: skip
+    command = [sys.executable, "-c", SCRIPT, str(ROOT / "dags" / "retrain.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    line = next(line for line in done.stdout.splitlines() if line.startswith("FOUND "))
+    return dict(json.loads(line.removeprefix("FOUND ")))
+
+
+def test_the_clock_and_the_drift_alert_start_it(dags: dict[str, Any]) -> None:
+    found = {name: (dag["clock"], dag["alerts"]) for name, dag in dags.items()}
+    assert all(alerts == [f"drift_alert__{name.removeprefix('retrain__')}"] for name, (_, alerts) in found.items())
+    assert found["retrain__nightly"][0] == ["0 2 * * *", "UTC"]
+    assert found["retrain__weekly"][0] == ["30 4 * * 1", "Europe/Berlin"]
+    assert found["retrain__for-drift"][0] is None
+
+
+def test_one_run_of_a_project_at_a_time_and_none_for_nights_that_are_over(dags: dict[str, Any]) -> None:
+    assert {(dag["at_once"], dag["catchup"], dag["owner"]) for dag in dags.values()} == {(1, False, "team")}
+
+
+def test_the_steps_come_one_after_another_and_training_takes_a_gpu(dags: dict[str, Any]) -> None:
+    after, pool = dags["retrain__nightly"]["after"], dags["retrain__nightly"]["pool"]
+    assert all(later in after[step] for step, later in itertools.pairwise(STEPS))
+    assert set(after) == {*STEPS, "notify"}
+    assert pool == {"tune": "gpu"}
+
+
+def test_the_form_asks_by_a_schema(dags: dict[str, Any]) -> None:
+    form = dags["retrain__nightly"]["form"]
+    assert {name: schema.get("type") for name, schema in form.items()} == {
+        "method": None, "force": "boolean", "reason": "string",
+    }  # fmt: skip
+    assert form["method"]["enum"] == ["as in the project file", "full", "lora"]
+
+
+def test_steps_are_tried_again_ever_later(dags: dict[str, Any]) -> None:
+    retries = dags["retrain__nightly"]["retries"]
+    assert {step: retries[step] for step in STEPS} == {step: [3, True] for step in STEPS}

@@ -39,17 +39,24 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def on_postgresql() -> Iterator[str]:
+    """URL of an empty schema to throw away; the test is skipped where no server answers."""
+    with contextlib.ExitStack() as stack:
+        try:
+            url = stack.enter_context(postgresql())
+        except OperationalError as fault:
+            pytest.skip(f"no PostgreSQL at {make_url(POSTGRES).render_as_string()}: {fault.orig}")
+        yield url
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
 def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """URL of a database without tables."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/ledger.db"
         return
-    with contextlib.ExitStack() as stack:
-        try:
-            url = stack.enter_context(postgresql())
-        except OperationalError as fault:
-            pytest.skip(f"no PostgreSQL at {make_url(POSTGRES).render_as_string()}: {fault.orig}")
+    with on_postgresql() as url:
         yield url
 
 

@@ -8,7 +8,7 @@ import re
 from typing import Any, NamedTuple
 
 import httpx
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import pytest
 from starlette.testclient import TestClient
 from tests.client.test_client import NAMES

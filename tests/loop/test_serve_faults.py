@@ -18,7 +18,7 @@ import pytest
 from benchmarks import log
 from sqlalchemy import make_url
 from tests import served
-from tests.ledger.conftest import throw_away_schema
+from tests.ledgers import on_postgresql
 from tests.quick import SLUG
 from tests.served import PREDICT, Installed, Running, until
 from tests.support import small_disk
@@ -158,7 +158,7 @@ def test_hundreds_that_send_byte_by_byte_keep_nobody_else_waiting(installed: Ins
 @pytest.fixture
 def behind_proxy(tmp_path: Path, registry: Path) -> Iterator[tuple[Installed, served.Proxy, str]]:
     """An installation whose ledger is PostgreSQL behind a proxy, the proxy, and the ledger's own address."""
-    with throw_away_schema() as url:
+    with on_postgresql() as url:
         engines.upgrade(url)
         proxy = served.Proxy(make_url(url).port or 5432)
         behind = make_url(url).set(port=proxy.port).render_as_string(hide_password=False)

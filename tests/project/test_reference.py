@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # no stubs installed
+from jsonschema import Draft202012Validator
 
 from evertune.project.explain import options
 from evertune.project.reference import json_schema, json_schema_text, reference_markdown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
+from collections.abc import Mapping
 from datetime import timedelta
 from itertools import pairwise
 
@@ -11,12 +12,12 @@ from sqlalchemy import Engine, select
 
 from evertune.ledger import engine as engines
 from evertune.ledger import events, runs, triggers
-from evertune.ledger.tables import ReleaseRow, TriggerRow
+from evertune.ledger.tables import ReleaseRow, RunRow, TriggerRow
 from evertune.ledger.traffic_tables import AlertRow
 from evertune.records import AlertStatus, Cause
 
 MONITORS = 32
-BAD = ("lost", "doubled", "too early", "two active", "faults of the chain")
+BAD = ("lost", "doubled", "too early", "wrong release", "two active", "faults of the chain")
 """What there must be none of."""
 
 
@@ -25,13 +26,16 @@ def judge(engine: Engine, project: str, rounds: int, passed: int, cooldown: time
     with engines.reading(engine) as session:
         asked = [row for row in session.scalars(select(TriggerRow)) if row.key != "the first"]
         raised = list(session.scalars(select(AlertRow)))
-        made = list(session.scalars(select(ReleaseRow)))
-    newest = max(row.generation for row in made)
-    outdated = [row for row in asked if row.answer == triggers.UNANSWERED and (row.generation or newest) < newest]
+        made = {row.generation: row for row in session.scalars(select(ReleaseRow))}
+        met = {row.key: row.champion for row in session.scalars(select(RunRow))}
+    outdated = [row for row in asked if row.answer == triggers.UNANSWERED and replaced(made, row)]
     lost = [row for row in asked if row.answer != triggers.VERDICT and row not in outdated]
+    lost_alerts = [row for row in raised if row.status == AlertStatus.OUTDATED and not replaced(made, row)]
     doubled = [row for row in asked if row.runs != (0 if row in outdated else 1)]
     drift = {row.key: row.created for row in asked if row.cause == Cause.ALERT.value}
-    gaps = [later - earlier for earlier, later in pairwise(sorted(drift.values()))]
+    counted = sorted(row.created for row in asked if row.key in drift and row not in outdated)
+    gaps = [later - earlier for earlier, later in pairwise(counted)]
+    accused = [row for row in asked if row.key in drift and row.run_key]
     unasked = [row for row in raised if row.status == AlertStatus.ANSWERED and row.key not in drift]
     active, twice, resumed = None, 0, 0
     absorbed: Counter[str] = Counter()
@@ -46,7 +50,8 @@ def judge(engine: Engine, project: str, rounds: int, passed: int, cooldown: time
             active = None
         resumed += one.kind == events.Kind.RESUMED
     wanted = len(drift) + rounds * MONITORS // 2
-    runs_released = len({row.run_key for row in made})
+    waits = delays(engine, project)
+    runs_released = len({row.run_key for row in made.values()})
     return {
         "rounds": rounds,
         "alerts": len(raised),
@@ -55,13 +60,20 @@ def judge(engine: Engine, project: str, rounds: int, passed: int, cooldown: time
         "requests": len(asked),
         "runs": sum(one.kind == events.Kind.STARTED for one in told) - 1,
         "takeovers": resumed,
-        "lost": len(lost) + len(unasked) + wanted - len(asked) + rounds - passed - len(raised),
+        "lost": len(lost) + len(lost_alerts) + len(unasked) + wanted - len(asked) + rounds - passed - len(raised),
         "doubled": len(doubled) + sum(count > 1 for count in absorbed.values()) + len(made) - runs_released,
         "too early": sum(gap < cooldown for gap in gaps),
+        "wrong release": sum(met[str(row.run_key)] != row.generation for row in accused),
         "two active": twice,
         "faults of the chain": len(events.verify(engine)),
-        "median ms from alert to claim": f"{statistics.median(delays(engine, project)) * 1000:.0f}",
+        "median ms from alert to claim": f"{statistics.median(waits) * 1000:.0f}" if waits else "none",
     }
+
+
+def replaced(made: Mapping[int, ReleaseRow], row: TriggerRow | AlertRow) -> bool:
+    """Whether another release answered by the time that the row was closed, than the one that it accuses."""
+    later = made.get((row.generation or 0) + 1)
+    return bool(row.generation and later and row.closed and row.closed >= later.created)
 
 
 def delays(engine: Engine, project: str) -> list[float]:

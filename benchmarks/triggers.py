@@ -1,12 +1,12 @@
 """One retrain an alert: 32 monitors raise and rule on the same drift at once, round after round, on both databases.
 
 Beside them 32 requests by the clock and by people come in, every one twice, and two schedulers' claimants work, with
-leases that run out at once (so that each takes over from each) and killed with SIGKILL at random. With `--promotions`
-some of their runs end with one, so that alerts come whose release has just been replaced; the project's policy rules,
+leases most of which run out at once (so that each takes over from each) and killed with SIGKILL at random. Some of
+their runs end with a promotion, so that alerts come whose release has just been replaced; the project's policy rules,
 with a cooldown that some alerts have to wait for. The ledger's chain of events is in the order of its commits, so it
 tells what went on. Printed a database: rounds, alerts, those outdated by a promotion, requests, runs, kills,
-takeovers; what was lost or doubled, how often a retrain came before the cooldown was over or two runs were active;
-seconds a round and from alert to claim.
+takeovers; what was lost or doubled, how often a retrain came before the cooldown was over, a run absorbed an alert of
+another release than the one that it met, or two runs were active; seconds a round and from alert to claim.
 
 `--rounds 1000` is the whole of it. PostgreSQL: EVERTUNE_TEST_POSTGRES, else the one on its standard port.
 """
@@ -178,7 +178,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--on", choices=("SQLite", "PostgreSQL"), help="one of the databases; both without it")
-    parser.add_argument("--promotions", type=float, default=0.0, help="part of the runs that end with a new release")
+    parser.add_argument("--promotions", type=float, default=0.3, help="part of the runs that end with a new release")
     parser.add_argument("--kills", type=float, default=0.4, help="chance of a kill a round, and of each further one")
     options = parser.parse_args()
     print(describe("sqlalchemy", "psycopg2-binary"))

@@ -30,6 +30,7 @@ from evertune.records import (
     StaleError,
     Window,
 )
+from evertune.releases.promote import rollback
 
 FORK = multiprocessing.get_context("fork")
 EMBEDDING = (Signal.EMBEDDING,)
@@ -236,6 +237,49 @@ def test_an_alert_whose_release_is_gone_is_outdated_with_its_trigger(ledger: Eng
     assert runs.claim(ledger, "spam", "two", 60) is None
 
 
+def test_a_rollback_closes_what_accused_the_release_that_it_took_away(ledger: Engine, champion: Run) -> None:
+    released(ledger, champion, 2)
+    raised(ledger, window(ledger, 1, generation=2))
+    alerts.rule(ledger, "spam", yes)
+    assert [one.generation for one in triggers.pending(ledger, "spam")] == [2]
+
+    rollback(ledger, "spam", "ann", reason="it is worse")
+    assert runs.claim(ledger, "spam", "two", 60) is None, "whoever was woken for it finds nothing to do"
+    assert not triggers.unheard(ledger, "spam")
+    assert alerts.rule(ledger, "spam", yes) is None
+    assert len(runs.history(ledger, "spam")) == 1  # the champion's
+    told = alerts.history(ledger, "spam")[0]
+    assert (told.generation, told.status, told.closed is not None) == (2, AlertStatus.OUTDATED, True)
+    with engines.reading(ledger) as session:
+        asked = triggers.find(session, "spam", told.key)
+        assert asked is not None
+        assert (asked.answer, asked.runs, asked.run_key) == (triggers.UNANSWERED, 0, None)
+    assert events.verify(ledger) == []
+
+    # What the restored model is sent accuses its own generation, without the cooldown of what nobody answered.
+    raised(ledger, window(ledger, 2, generation=3))
+    seen: list[Standing] = []
+
+    def look(alert: AlertEntry, standing: Standing) -> tuple[bool, str]:
+        seen.append(standing)
+        return yes(alert, standing)
+
+    again = alerts.rule(ledger, "spam", look)
+    assert again is not None
+    assert (again.generation, seen[0].retrains) == (3, ())
+    run = runs.claim(ledger, "spam", "two", 60)
+    assert run is not None
+    assert run.champion == 3
+
+
+def test_answers_of_the_release_before_a_rollback_accuse_nothing(ledger: Engine, champion: Run) -> None:
+    released(ledger, champion, 2)
+    before = window(ledger, 1, generation=2)
+    rollback(ledger, "spam", "ann")
+    assert raised(ledger, before) is None, "it was cut before, and tested after"
+    assert alerts.history(ledger, "spam") == []
+
+
 def test_an_open_alert_of_an_older_release_is_not_ruled_on(ledger: Engine, champion: Run) -> None:
     raised(ledger, window(ledger, 1))
     released(ledger, champion, 2)
@@ -276,3 +320,11 @@ def test_alerts_at_once_with_claimants_that_are_killed(url: str) -> None:
     found = play(url, rounds=4, kills=0.6)
     assert [found[what] for what in BAD] == [0] * len(BAD)
     assert (found["alerts"], found["requests"], found["outdated"]) == (4, 68, 0)
+
+
+@pytest.mark.faults
+def test_alerts_at_once_whose_release_is_replaced_meanwhile(url: str) -> None:
+    """The same, with runs that promote: each window's alert is answered once, or its release is gone."""
+    found = play(url, rounds=3, kills=0.4, promotions=0.8)
+    assert [found[what] for what in BAD] == [0] * len(BAD)
+    assert int(str(found["releases"])) > 1

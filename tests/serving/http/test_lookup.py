@@ -14,6 +14,7 @@ from tests.serving.http.world import REVIEWS, bearer, post, predict
 
 from evertune.serving.http.limits import Limits
 from evertune.serving.http.lookup import named_scores
+from evertune.serving.log.ids import decode
 
 FULL = bearer("full")
 
@@ -46,6 +47,20 @@ def test_an_answer_of_an_earlier_release_is_shown_with_that_release(start: Start
 @pytest.mark.parametrize("id_", ["x", "..", "%00", "a" * 40, "é", "-" * 4000])
 def test_an_odd_id_is_not_found(client: TestClient, id_: str) -> None:
     assert client.get(f"/v1/predictions/{id_}", headers=FULL).status_code in (404, 405)
+
+
+def test_feedback_for_no_answer_is_not_found_and_not_kept(start: Start) -> None:
+    client, service = start()
+    id_ = predict(client).json()["predictions"][0]["id"]
+    other = predict(client, "good", "all", world.NEWS).json()["predictions"][0]["id"]
+    place = decode(id_)
+    assert place is not None
+    forged = place._replace(random=place.random ^ 1).encode()
+    for unknown in ("nothing", forged, other):
+        response = post(client, f"/v1/predictions/{unknown}/feedback", {"truth": "positive"})
+        assert response.status_code == 404
+        assert service.log.feedback(unknown) == []
+    assert service.log.feedback(id_) == []
 
 
 def test_while_the_ledger_is_away_predictions_go_on_and_the_rest_says_so(start: Start) -> None:
@@ -132,7 +147,7 @@ def test_words_in_feedback_are_redacted_before_they_are_kept(start: Start) -> No
     assert (said["comment"], said["correction"]) == ("call <phone> or <email>", "ask <email>")
     (kept,) = service.log.feedback(one["id"])
     assert "example.com" not in repr(kept)
-    assert "555" not in repr(kept)
+    assert "555 0134" not in repr(kept), "not 555 alone, which an id may hold by chance"
 
 
 @pytest.mark.parametrize(

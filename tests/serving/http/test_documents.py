@@ -54,6 +54,10 @@ def test_what_graphiql_is_made_of_is_what_its_page_names(client: TestClient) -> 
     assert named == hashes
 
 
+def test_swagger_ui_hands_the_document_to_nobody(client: TestClient) -> None:
+    assert '"validatorUrl": null' in client.get("/docs").text
+
+
 @pytest.mark.parametrize("path", [*PAGES, *ASSETS])
 def test_where_the_documents_are_closed_their_programs_are_too(start: Start, path: str) -> None:
     client, _ = start(openness=Openness())

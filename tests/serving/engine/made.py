@@ -38,8 +38,22 @@ class Sums:
         self.gate.set()
         self.fault: Callable[[Sequence[Sequence[int]]], Exception | None] = lambda _: None
         self.seconds = 0.0
+        self.computing = 0
+        """Calls under way."""
+        self._counting = threading.Lock()
 
     def run(self, rows: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
+        self._count(1)
+        try:
+            return self._run(rows)
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        with self._counting:
+            self.computing += change
+
+    def _run(self, rows: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
         self.gate.wait(10)
         self.batches.append([list(row) for row in rows])
         time.sleep(self.seconds)

@@ -80,7 +80,7 @@ def test_every_accepted_request_gets_exactly_its_own_answers(data: st.DataObject
     chance = random.Random(data.draw(st.integers(0, 10**6)))
     folder = made.tokenizer_folder(tmp_path)
     releases = [made.served(folder, f"p-{n}", temperature=float(n + 1)) for n in range(3)]
-    budget = data.draw(st.sampled_from([8, 64, 512]))
+    budget, threads = data.draw(st.sampled_from([8, 64, 512])), data.draw(st.integers(1, 4))
     requests = [
         (
             chance.choice(releases),
@@ -100,7 +100,7 @@ def test_every_accepted_request_gets_exactly_its_own_answers(data: st.DataObject
                 assert [each.word for each in answer.attributions] == words.split()
 
     async def check() -> None:
-        async with batcher(tokens_per_batch=budget) as engine:
+        async with batcher(tokens_per_batch=budget, threads=threads) as engine:
             await asyncio.gather(*(one(engine, *request) for request in requests))
         assert engine.depth == engine.waiting_tokens == 0
 
@@ -113,7 +113,7 @@ def test_every_accepted_request_gets_exactly_its_own_answers(data: st.DataObject
 def test_what_arrives_while_the_engine_computes_shares_the_next_batch(served: Served) -> None:
     async def check() -> None:
         sums(served).gate.clear()
-        async with batcher() as engine:
+        async with batcher(threads=1) as engine:
             first = asyncio.ensure_future(engine.submit(served, ["good"], deadline=soon()))
             await asyncio.sleep(0.05)
             rest = [asyncio.ensure_future(engine.submit(served, ["bad film"], deadline=soon())) for _ in range(8)]
@@ -125,13 +125,42 @@ def test_what_arrives_while_the_engine_computes_shares_the_next_batch(served: Se
     run(check)
 
 
+def test_every_thread_computes_batches_of_one_large_request(served: Served) -> None:
+    sums(served).gate.clear()
+
+    async def check() -> None:
+        async with batcher(tokens_per_batch=8, threads=3) as engine:
+            waiting = asyncio.ensure_future(engine.submit(served, ["a fine film"] * 9, deadline=soon()))
+            await until(lambda: sums(served).computing == 3)
+            sums(served).gate.set()
+            assert told(await waiting) == expected(served, ["a fine film"] * 9)
+
+    run(check)
+
+
+def test_a_request_that_fails_in_several_threads_is_counted_once(served: Served) -> None:
+    sums(served).gate.clear()
+    sums(served).fault = lambda _: RuntimeError("out of memory")
+
+    async def check() -> None:
+        async with batcher(tokens_per_batch=8, threads=3) as engine:
+            waiting = asyncio.ensure_future(engine.submit(served, ["a fine film"] * 3, deadline=soon()))
+            await until(lambda: sums(served).computing == 3)
+            sums(served).gate.set()
+            await _fails(waiting, EngineError)
+            await until(lambda: sums(served).computing == 0)
+        assert engine.depth == engine.waiting_tokens == 0
+
+    run(check)
+
+
 def test_projects_take_turns_however_much_one_asks_for(tmp_path: Path) -> None:
     folder = made.tokenizer_folder(tmp_path)
     greedy, modest = made.served(folder, "greedy"), made.served(folder, "modest")
     sums(greedy).seconds = sums(modest).seconds = 0.01
 
     async def check() -> None:
-        async with batcher(tokens_per_batch=16) as engine:
+        async with batcher(tokens_per_batch=16, threads=1) as engine:
             flood = [asyncio.ensure_future(engine.submit(greedy, ["a film"] * 4, deadline=soon())) for _ in range(60)]
             await until(lambda: len(sums(greedy).batches) > 1)
             before = len(sums(greedy).batches)
@@ -159,12 +188,13 @@ def test_a_long_explanation_does_not_hold_up_plain_answers_of_its_project(served
     run(check)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("fault", [RuntimeError("out of memory"), MemoryError(), ValueError("shape")])
-def test_a_fault_in_a_batch_is_that_batchs_alone(served: Served, fault: Exception) -> None:
+def test_a_fault_in_a_batch_is_that_batchs_alone(served: Served, fault: Exception, threads: int) -> None:
     sums(served).fault = lambda rows: fault if any(len(row) > 6 for row in rows) else None
 
     async def check() -> None:
-        async with batcher(tokens_per_batch=8) as engine:
+        async with batcher(tokens_per_batch=8, threads=threads) as engine:
             asked = [
                 engine.submit(served, ["good"], deadline=soon()),
                 engine.submit(served, ["good", "a very fine film and a book", "bad"], deadline=soon()),
@@ -219,7 +249,7 @@ async def _fails(waiting: Awaitable[object], error: type[BaseException]) -> None
 def test_work_whose_time_has_run_out_is_dropped_and_not_computed(served: Served) -> None:
     async def check() -> None:
         sums(served).gate.clear()
-        async with batcher() as engine:
+        async with batcher(threads=1) as engine:
             first = asyncio.ensure_future(engine.submit(served, ["good"], deadline=soon()))
             await until(lambda: engine.depth == 1)
             await asyncio.sleep(0.02)
@@ -237,7 +267,7 @@ def test_work_whose_time_has_run_out_is_dropped_and_not_computed(served: Served)
 def test_cancelled_requests_are_dropped(served: Served) -> None:
     async def check() -> None:
         sums(served).gate.clear()
-        async with batcher() as engine:
+        async with batcher(threads=1) as engine:
             first = asyncio.ensure_future(engine.submit(served, ["good"], deadline=soon()))
             await asyncio.sleep(0.02)
             gone = asyncio.ensure_future(engine.submit(served, ["nobody waits"] * 3, deadline=soon()))

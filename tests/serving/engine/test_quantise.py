@@ -24,6 +24,8 @@ def int8(fp32_engine: Path, tmp_path_factory: pytest.TempPathFactory) -> OnnxMod
     assert kinds.count("QAttention") == 2
     assert kinds.count("MatMulIntegerToFloat") == 6
     assert not {"DynamicQuantizeLinear", "MatMul", "Attention"} & set(kinds)
+    # No sums but those of residuals: the products have their biases in them.
+    assert kinds.count("Add") == kinds.count("LayerNormalization") == 4
     assert to.stat().st_size < (fp32_engine / MODEL).stat().st_size
     return OnnxModel(to, 0)
 

@@ -7,8 +7,8 @@ import pytest
 from tests.models import tiny
 
 from evertune import files
-from evertune.serving.engine.served import MODEL, in_batches
-from evertune.serving.engine.session import OnnxModel, compute_threads, padded
+from evertune.serving.engine.served import MODEL, cores, in_batches
+from evertune.serving.engine.session import OnnxModel, padded
 from evertune.serving.engine.torch_model import TorchModel
 
 
@@ -20,9 +20,9 @@ def test_rows_are_padded_to_the_longest() -> None:
 
 
 def test_all_cores_that_the_process_may_use_compute(monkeypatch: pytest.MonkeyPatch) -> None:
-    for cores in (1, 2, 8):
-        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: set(range(cores)))
-        assert compute_threads() == cores
+    for count in (1, 2, 8):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, count=count: set(range(count)))
+        assert cores() == count
 
 
 def test_padding_and_company_change_nothing_in_32_bits(fp32_engine: Path) -> None:
@@ -31,6 +31,7 @@ def test_padding_and_company_change_nothing_in_32_bits(fp32_engine: Path) -> Non
     together = model.run(rows)
     for parts in (
         in_batches(model, rows, 64),
+        in_batches(model, rows, 64, threads=3),
         tuple(map(np.concatenate, zip(*(model.run([row]) for row in rows), strict=True))),
     ):
         for one, other in zip(parts, together, strict=True):

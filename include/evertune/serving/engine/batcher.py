@@ -1,7 +1,8 @@
-"""Requests of many clients and projects become batches of one engine thread.
+"""Requests of many clients and projects become batches of the engine's threads.
 
-There is no artificial waiting: an idle engine takes what is there, and while it computes, the next batch gathers by
-itself. The event loop only admits and delivers; cleaning, tokenising and computing happen in the thread.
+There is no artificial waiting: an idle thread takes what is there, and while all compute, the next batch gathers by
+itself. The event loop only admits and delivers; cleaning, tokenising and computing happen in the threads. Each computes
+batches of its own on one core: cores that share a batch wait for each other after every operator.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from evertune.serving.engine.answers import DeadlineError, EngineError, OverloadedError, Prediction
-from evertune.serving.engine.lanes import Lane, Lanes, take
-from evertune.serving.engine.served import Served
+from evertune.serving.engine.lanes import Lane, Lanes, requests_of, take
+from evertune.serving.engine.served import Served, cores
 from evertune.serving.engine.work import Request, Row, cost
 
 POOL = 64
@@ -31,13 +32,14 @@ class _Done(NamedTuple):
 
 
 class Batcher:
-    """One engine thread with a bounded queue before it."""
+    """The engine's threads with a bounded queue before them."""
 
     def __init__(
         self,
         *,
-        tokens_per_batch: int = 384,
+        tokens_per_batch: int = 192,
         queue_tokens: int = 65_536,
+        threads: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         observe: Callable[[int, int, float], None] | None = None,
     ) -> None:
@@ -45,7 +47,9 @@ class Batcher:
 
         ``queue_tokens`` bounds what waits, estimated; each of several projects has an equal part of it.
 
-        ``observe(rows, tokens, seconds)`` is called by the engine thread after every batch, for metrics.
+        ``threads`` compute, one a core by default.
+
+        ``observe(rows, tokens, seconds)`` is called after every batch by the thread that computed it, for metrics.
         """
         self._tokens_per_batch = tokens_per_batch
         self._queue_tokens = queue_tokens
@@ -56,9 +60,15 @@ class Batcher:
         self._speed = _FIRST_GUESS
         self._lanes = Lanes()
         self._state = threading.Condition()
+        self._rows = threading.Lock()
+        """Held by the thread that changes rows or what requests know of theirs; ``_state`` may be taken inside it."""
         self._closing = False
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"engine-{number}", daemon=True)
+            for number in range(threads or cores())
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def depth(self) -> int:
@@ -94,11 +104,12 @@ class Batcher:
             timer.cancel()
 
     async def close(self) -> None:
-        """Accept nothing more, finish what was accepted, end the thread."""
+        """Accept nothing more, finish what was accepted, end the threads."""
         with self._state:
             self._closing = True
-            self._state.notify()
-        await asyncio.to_thread(self._thread.join)
+            self._state.notify_all()
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
 
     # -- on the event loop
 
@@ -120,19 +131,20 @@ class Batcher:
             self._state.notify()
 
     def _seconds(self, tokens: int) -> float:
-        return min(30.0, max(0.1, tokens / self._speed))
+        return min(30.0, max(0.1, tokens / self._speed / len(self._threads)))
 
-    # -- in the engine thread
+    # -- in the engine's threads
 
     def _work(self) -> None:
         while (lane := self._next()) is not None:
             done: list[_Done] = []
             try:
-                self._open(lane, done)
-                self._compute(lane, done)
+                if batch := self._choose(lane, done):
+                    done += self._computed(lane, batch)
             except Exception as fault:  # noqa: BLE001 - whatever it is, the thread must live on
-                done += [_Done(request, _engine_error(fault)) for request in _of(lane.rows)]
-                lane.rows.clear()
+                with self._rows:
+                    done += [_Done(request, _engine_error(fault)) for request in requests_of(lane.rows)]
+                    lane.rows.clear()
             self._finish(done)
 
     def _next(self) -> Lane | None:
@@ -143,6 +155,19 @@ class Batcher:
                     return None
                 self._state.wait()
             return self._lanes.next()
+
+    def _choose(self, lane: Lane, done: list[_Done]) -> list[Row]:
+        """The lane's next batch, none where nothing is left of it; another thread sees to what waits still."""
+        with self._rows:
+            self._open(lane, done)
+            late = lane.late(self._clock())
+            done += [_Done(request, why) for request, why in late.items()]
+            lane.drop(late)
+            batch = take(lane.rows, self._tokens_per_batch) if lane.rows else []
+        if not lane.empty:
+            with self._state:
+                self._state.notify()
+        return batch
 
     def _open(self, lane: Lane, done: list[_Done]) -> None:
         """Tokenise requests of the lane until there are rows enough to choose a batch of."""
@@ -156,26 +181,19 @@ class Batcher:
                     why = _engine_error(fault)
             if why is not None:
                 done.append(_Done(request, why))
-                lane.rows[:] = [row for row in lane.rows if row.request is not request]
+                lane.drop([request])
             if request.over or why or request.opened:
                 with self._state:
                     lane.requests.popleft()
 
-    def _compute(self, lane: Lane, done: list[_Done]) -> None:
-        """One batch of the lane."""
-        now = self._clock()
-        late = {request: why for request in _of(lane.rows) if (why := request.dropped(now)) is not None}
-        done += [_Done(request, why) for request, why in late.items()]
-        _drop(lane, late)
-        if not lane.rows:
-            return
-        batch = take(lane.rows, self._tokens_per_batch)
+    def _computed(self, lane: Lane, batch: list[Row]) -> list[_Done]:
         try:
-            done += self._answered(batch)
+            return self._answered(batch)
         except Exception as fault:  # noqa: BLE001 - the requests of this batch have no answer, the others go on
-            failed = _of(batch)
-            done += [_Done(request, _engine_error(fault)) for request in failed]
-            _drop(lane, failed)
+            failed = requests_of(batch)
+            with self._rows:
+                lane.drop(failed)
+            return [_Done(request, _engine_error(fault)) for request in failed]
 
     def _answered(self, batch: list[Row]) -> list[_Done]:
         served = batch[0].request.served
@@ -186,9 +204,9 @@ class Batcher:
             raise EngineError(f"The model gave {len(scores)} answers to {len(batch)} texts.")
         tokens = sum(len(row.ids) for row in batch)
         self._measure(len(batch), tokens, time.perf_counter() - started)
-        last = [
-            row.request for place, row in enumerate(batch) if row.request.take(row, scores[place], embeddings[place])
-        ]
+        with self._rows:  # another thread may have rows of the same request
+            found = zip(batch, scores, embeddings, strict=True)
+            last = [row.request for row, *numbers in found if row.request.take(row, *numbers)]
         return [_Done(request, request.predictions()) for request in last]
 
     def _measure(self, rows: int, tokens: int, seconds: float) -> None:
@@ -201,7 +219,7 @@ class Batcher:
         if not done:
             return
         with self._state:
-            for request, _ in done:
+            for request in {request for request, _ in done if not request.over}:
                 request.over = True
                 project = request.served.release.project
                 self._held[project] -= request.cost
@@ -211,16 +229,6 @@ class Batcher:
         for loop in {request.loop for request, _ in done}:
             with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits there any more
                 loop.call_soon_threadsafe(_deliver, [one for one in done if one.request.loop is loop])
-
-
-def _drop(lane: Lane, requests: Collection[Request]) -> None:
-    if requests:
-        lane.rows[:] = [row for row in lane.rows if row.request not in requests]
-
-
-def _of(rows: Sequence[Row]) -> dict[Request, None]:
-    """The rows' requests, each once, in order."""
-    return dict.fromkeys(row.request for row in rows)
 
 
 def _engine_error(fault: Exception) -> EngineError:

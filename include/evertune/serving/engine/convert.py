@@ -37,7 +37,7 @@ CALIBRATED_EVERY = 4
 """At most one check row in so many is measured on; the comparison is on the others, which 8 bits have not seen."""
 LEFT_OUT = (0, 2, 4, 8)
 """Products that stay in 32 bits, those that 8 bits harm most: as few as will do."""
-BATCH_TOKENS = 256
+BATCH_TOKENS = 192
 """Batches of the comparison, as the batcher makes them."""
 ALONE_ROWS = 128
 """Rows that are answered alone, too, to see what company changes."""
@@ -84,10 +84,10 @@ class _Task(NamedTuple):
         return self.scratch / "int8.onnx"
 
     def open(self, path: Path) -> Model:
-        """A session of its own, on one thread: conversions run beside a server."""
+        """A session of its own."""
         from evertune.serving.engine.session import OnnxModel
 
-        return OnnxModel(path, served.filler(self.folder), threads=1)
+        return OnnxModel(path, served.filler(self.folder))
 
 
 def convert(folder: Path, digest: str, checks: Path | None, allowed_loss: float, out: Path) -> EngineReport:

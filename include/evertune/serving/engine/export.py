@@ -20,7 +20,7 @@ _FUSED_AS = {
 def to_onnx(network: Any, to: Path) -> None:
     """Write the model that gives logits and embeddings of any number of rows of any length.
 
-    Attention, layer norms and GELUs are fused where the architecture is known. Raises whatever the exporter raises.
+    Attention is fused where the architecture is known. Raises whatever the exporter raises.
     """
     import torch
 
@@ -72,4 +72,4 @@ def _fuse(raw: Path, to: Path, config: Any) -> None:
     )
     fused.save_model_to_file(str(to))
     raw.unlink()
-    plain.write_out_layer_norms(to)
+    plain.take_apart(to)

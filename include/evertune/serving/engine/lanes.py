@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from evertune.serving.engine.work import Request, Row
@@ -26,6 +26,15 @@ class Lane:
     def empty(self) -> bool:
         """Whether nothing waits in it."""
         return not self.requests and not self.rows
+
+    def late(self, now: float) -> dict[Request, BaseException]:
+        """Requests with rows here that nobody waits for any more, and why."""
+        return {request: why for request in requests_of(self.rows) if (why := request.dropped(now)) is not None}
+
+    def drop(self, requests: Collection[Request]) -> None:
+        """Forget the rows of these requests."""
+        if requests:
+            self.rows[:] = [row for row in self.rows if row.request not in requests]
 
 
 class Lanes:
@@ -51,6 +60,11 @@ class Lanes:
         """Forget lanes in which nothing waits."""
         for key in [key for key, lane in self._lanes.items() if lane.empty]:
             del self._lanes[key]
+
+
+def requests_of(rows: Sequence[Row]) -> dict[Request, None]:
+    """The rows' requests, each once, in order."""
+    return dict.fromkeys(row.request for row in rows)
 
 
 def take(rows: list[Row], tokens_per_batch: int) -> list[Row]:

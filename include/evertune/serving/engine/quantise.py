@@ -11,6 +11,8 @@ of its own. Looking for a range at every call falls away as well.
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -115,11 +117,13 @@ def write(exact: Path, to: Path, planned: dict[str, Quantised]) -> None:
     model = onnx.load(str(exact))
     made = {site.node.name: (site, planned[site.node.name]) for site in _sites(model) if site.node.name in planned}
     graph = model.graph
+    biased = _biased(graph, [site for site, _ in made.values()])
+    taken_in = [id(add) for add in biased.values()]
     nodes: list[NodeProto] = []
     for node in graph.node:
         if node.name in made:
-            nodes += _replaced(graph, *made[node.name])
-        else:
+            nodes += _replaced(graph, *made[node.name], biased.get(node.output[0]))
+        elif id(node) not in taken_in:
             nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)
@@ -144,6 +148,20 @@ def _sites(model: ModelProto) -> list[_Site]:
     return found
 
 
+def _biased(graph: GraphProto, sites: Sequence[_Site]) -> dict[str, NodeProto]:
+    """Products of which nothing is read but their sum with a constant for each output: the name → that ``Add``."""
+    read = Counter([name for node in graph.node for name in node.input] + [one.name for one in graph.output])
+    outputs = {one.node.output[0]: one.weights.shape[1] for one in sites if one.node.op_type == "MatMul"}
+    shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    return {
+        product: node
+        for node in graph.node
+        if node.op_type == "Add"
+        for product, bias in itertools.permutations(node.input)
+        if read[product] == 1 and product in outputs and shapes.get(bias) == [outputs[product]]
+    }
+
+
 def _quantised(weights: Array, known: Range) -> Quantised:
     """The product in 8 bits by the smoothing that errs least on the sample."""
     wanted = known.sample @ weights
@@ -166,7 +184,7 @@ def _smoothed(weights: Array, known: Range, strength: float, wanted: Array) -> Q
     return Quantised(smooth, scale, zero, whole, scales, error)
 
 
-def _replaced(graph: GraphProto, site: _Site, made: Quantised) -> list[NodeProto]:
+def _replaced(graph: GraphProto, site: _Site, made: Quantised, biased: NodeProto | None) -> list[NodeProto]:
     from onnx import helper
 
     node, name = site.node, site.node.name
@@ -179,7 +197,6 @@ def _replaced(graph: GraphProto, site: _Site, made: Quantised) -> list[NodeProto
 
     smooth, scale, zero = constant("smooth", made.smooth), constant("scale", made.scale), constant("zero", made.zero)
     weights, scales = constant("weights", made.weights), constant("scales", made.scales)
-    zeros = constant("zeros", np.zeros(len(made.scales), np.int8))
     before = [
         helper.make_node("Mul", [site.input, smooth], [f"{name}.smoothed"], f"{name}.Mul"),
         helper.make_node("QuantizeLinear", [f"{name}.smoothed", scale, zero], [f"{name}.whole"], f"{name}.Quantize"),
@@ -187,12 +204,15 @@ def _replaced(graph: GraphProto, site: _Site, made: Quantised) -> list[NodeProto
     whole = f"{name}.whole"
     if node.op_type == "Attention":
         bias, mask = node.input[2], node.input[3] if len(node.input) > 3 else ""
-        inputs = [whole, weights, bias, scale, scales, mask, zero, zeros]
+        inputs = [whole, weights, bias, scale, scales, mask, zero]
         made_node = helper.make_node("QAttention", inputs, list(node.output), name, domain=DOMAIN)
         made_node.attribute.extend(one for one in node.attribute if one.name in {"num_heads", "unidirectional"})
     else:
-        inputs = [whole, weights, scale, scales, zero, zeros]
-        made_node = helper.make_node("MatMulIntegerToFloat", inputs, list(node.output), name, domain=DOMAIN)
+        inputs, outputs = [whole, weights, scale, scales, zero], node.output
+        if biased is not None:
+            bias = next(one for one in biased.input if one != node.output[0])
+            inputs, outputs = [*inputs, "", bias], biased.output
+        made_node = helper.make_node("MatMulIntegerToFloat", inputs, list(outputs), name, domain=DOMAIN)
     return [*before, made_node]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -26,7 +28,7 @@ MODEL, REPORT = "model.onnx", "report.json"
 
 
 class Model(Protocol):
-    """What computes. Used by one thread at a time."""
+    """What computes. Any number of threads may use it at a time."""
 
     def run(self, rows: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
         """Logits ``[rows, classes]`` and embeddings ``[rows, width]`` of rows of token ids, as one padded batch."""
@@ -94,30 +96,42 @@ class Served:
             attributions=attributions,
         )
 
-    def answer(self, texts: Sequence[str], tokens_per_batch: int = 256) -> list[Prediction]:
-        """Answers without a queue, in this thread: for warming up and for scoring whole files.
+    def answer(self, texts: Sequence[str], tokens_per_batch: int = 192) -> list[Prediction]:
+        """Answers without a queue, computed on all cores: for warming up and for scoring whole files.
 
         Raises :class:`EngineError` where the model's answers are none.
         """
         rows = self.encode(texts)
-        logits, embeddings = in_batches(self.model, [row.ids for row in rows], tokens_per_batch)
+        logits, embeddings = in_batches(self.model, [row.ids for row in rows], tokens_per_batch, cores())
         scores = self.probabilities(logits) if rows else logits
         return [self.prediction(row, scores[place], embeddings[place]) for place, row in enumerate(rows)]
 
 
-def in_batches(model: Model, rows: Sequence[Sequence[int]], tokens_per_batch: int) -> tuple[Floats, Floats]:
-    """Logits and embeddings of any number of rows, in their order, computed in batches of near-equal lengths."""
+def in_batches(
+    model: Model, rows: Sequence[Sequence[int]], tokens_per_batch: int, threads: int = 1
+) -> tuple[Floats, Floats]:
+    """Logits and embeddings of any number of rows, in their order, computed in batches of near-equal lengths.
+
+    ``threads`` batches are computed at a time.
+    """
     if not rows:
         return np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
     logits: list[Floats | None] = [None] * len(rows)
     embeddings: list[Floats | None] = [None] * len(rows)
-    for picked in forward.by_length([len(row) for row in rows], tokens_per_batch):
-        found = model.run([rows[place] for place in picked])
-        for place, one, other in zip(picked.tolist(), *found, strict=True):
-            logits[place], embeddings[place] = one, other
+    batches = list(forward.by_length([len(row) for row in rows], tokens_per_batch))
+    with ThreadPoolExecutor(threads) as pool:
+        computed = pool.map(lambda picked: model.run([rows[place] for place in picked]), batches)
+        for picked, found in zip(batches, computed, strict=True):
+            for place, one, other in zip(picked.tolist(), *found, strict=True):
+                logits[place], embeddings[place] = one, other
     return np.stack([row for row in logits if row is not None]), np.stack(
         [row for row in embeddings if row is not None]
     )
+
+
+def cores() -> int:
+    """Cores that this process may use. The event loop needs a tenth of one."""
+    return len(os.sched_getaffinity(0))
 
 
 def load(bundle_folder: Path, digest: str, engine: Path, release: Release, about: JsonObject) -> Served:

@@ -18,14 +18,12 @@ INPUTS, OUTPUTS = ("input_ids", "attention_mask"), ("logits", "embeddings")
 class OnnxModel:
     """One session. Safe to share between threads, as sessions are; a call computes one padded batch."""
 
-    def __init__(self, path: Path, filler: int, threads: int | None = None) -> None:
-        """``filler`` pads rows; ``threads`` compute one batch, see :func:`compute_threads`."""
+    def __init__(self, path: Path, filler: int) -> None:
+        """``filler`` pads rows. One core computes a batch: several callers use several cores, and never wait."""
         import onnxruntime
 
         onnxruntime.set_default_logger_severity(3)
-        self._session = onnxruntime.InferenceSession(
-            os.fspath(path), _options(threads or compute_threads()), providers=["CPUExecutionProvider"]
-        )
+        self._session = onnxruntime.InferenceSession(os.fspath(path), _options(), providers=["CPUExecutionProvider"])
         self._filler = filler
 
     def run(self, rows: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
@@ -49,22 +47,15 @@ def padded(rows: Sequence[Sequence[int]], filler: int) -> tuple[NDArray[np.int64
     return ids, mask
 
 
-def compute_threads() -> int:
-    """Threads of one batch: all cores. The event loop needs a tenth of one, and a batch ends sooner by both."""
-    return len(os.sched_getaffinity(0))
-
-
-def _options(threads: int) -> Any:
+def _options() -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    # The further optimisations would fuse again the layer norms that `plain` writes out.
+    # The further optimisations would fuse again what `plain` takes apart.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     # A plan of the memory is kept for every shape it has met, and here nearly every batch has a shape of its own.
     options.enable_mem_pattern = False
-    # A worker that waits must not spin: the event loop needs that core.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ class TorchModel:
         from evertune.models import classifier
 
         self._classifier = classifier.load(bundle_folder, digest)
+        self._alone = threading.Lock()
 
     @property
     def network(self) -> Any:
@@ -28,7 +30,7 @@ class TorchModel:
 
         from evertune.models import forward
 
-        with torch.inference_mode():
+        with self._alone, torch.inference_mode():  # torch takes all cores for each batch
             found = forward.both(self.network, rows)
         logits, embeddings = (tensor.float().cpu().numpy() for tensor in found)
         return logits, embeddings

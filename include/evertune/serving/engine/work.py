@@ -1,4 +1,4 @@
-"""Requests as the engine thread works on them: their rows, what has been answered, and what is put together."""
+"""Requests as the engine's threads work on them: their rows, what has been answered, and what is put together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ OPENED_AT_ONCE = 64
 
 @dataclass(eq=False)
 class Request:
-    """What was submitted. The loop owns ``future``; everything below it belongs to the engine thread."""
+    """What was submitted. The loop owns ``future``; everything below it is changed by the
+    engine's threads, under one lock."""
 
     served: Served
     texts: Sequence[str]

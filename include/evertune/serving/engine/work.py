@@ -19,8 +19,7 @@ OPENED_AT_ONCE = 64
 
 @dataclass(eq=False)
 class Request:
-    """What was submitted. The loop owns ``future``; everything below it is changed by the
-    engine's threads, under one lock."""
+    """What was submitted. The loop owns ``future``; the engine's threads, under a lock, what is below."""
 
     served: Served
     texts: Sequence[str]

@@ -12,16 +12,19 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from benchmarks import _drift_data
 
+from evertune.loop.copies import without_copies
 from evertune.monitoring import policy
 from evertune.monitoring.budget import advance, crossed
 from evertune.monitoring.detect import detect
 from evertune.monitoring.reference import Reference
 from evertune.monitoring.samples import Sample
 from evertune.project.monitoring_options import Monitoring, Retraining
+from evertune.project.row_options import Preparation
 from evertune.records.traffic import Alert, AlertStatus, Evidence, Finding, Signal, Window
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 OPTIONS, RETRAINING = Monitoring(), Retraining()
+NEAR = Preparation().near_duplicates
 PHRASES = 10
 """Texts that are sent again and again, and as many templates, which are sent with a word changed."""
 CHANGED = 0.02
@@ -32,15 +35,17 @@ class Watch:
     """A release, what it is sent, and what comes of it."""
 
     def __init__(
-        self, world: _drift_data.World, rng: np.random.Generator, rows: int, known: int, canned: float = 0.0
-    ) -> None:
+        self, world: _drift_data.World, rng: np.random.Generator, rows: int, known: int, canned: float = 0.0,
+        *, first: bool = False,
+    ) -> None:  # fmt: skip
         order = rng.permutation(len(world.usual))
         self.new, self.rng, self.rows, self.canned = world.new, rng, rows, canned
         self.phrases = world.usual.take(order[: 2 * PHRASES])
         order = order[2 * PHRASES :]
         self.traffic = world.usual.take(order[known:])
         self.drawn = 0
-        self.reference = self._as_reference(world.usual.take(order[:known]))
+        usual = world.usual.take(order[:known])
+        self.reference = self._as_data_set(usual) if first else self._as_reference(usual)
         self.evidence, self.answered = Evidence(), dict[Signal, float]()
         self.alert: Alert | None = None
         self.since: list[tuple[Sample, tuple[Finding, ...]]] = []
@@ -49,11 +54,15 @@ class Watch:
         self.retrains: list[datetime] = []
         self.highest = 0.0
 
+    def _as_data_set(self, usual: Sample) -> Reference:
+        """Of a data set, as the first release's is: what comes again and again is in it once."""
+        return Reference.of(without_copies(Sample.concat([usual, self.phrases]), NEAR))
+
     def _as_reference(self, usual: Sample) -> Reference:
-        """Of windows like those to come, of other rows: each text once a window."""
+        """Of windows like those to come, of other rows: without the copies in each."""
         each = self.rows - round(self.canned * self.rows)
         parts = [usual.take(np.arange(start, min(start + each, len(usual)))) for start in range(0, len(usual), each)]
-        return Reference.of(Sample.concat([self._with_phrases(part, 0).distinct for part in parts]))
+        return Reference.of(Sample.concat([without_copies(self._with_phrases(part, 0), NEAR) for part in parts]))
 
     def draw(self, share: float) -> Sample:
         """A window's answers, ``share`` of them new."""
@@ -79,7 +88,8 @@ class Watch:
         """One window: whether it raised a new alert, and whether a retrain was asked for."""
         traffic, until = self.draw(share), START + timedelta(hours=hours * number)
         labelled = traffic.take(self.rng.choice(self.rows, self.rows // 5, replace=False)).labelled
-        findings = detect(self.reference, traffic, labelled, OPTIONS.signals, number)
+        sides = without_copies(traffic, NEAR), without_copies(labelled, NEAR)
+        findings = detect(self.reference, *sides, OPTIONS.signals, number)
         self.evidence = advance(self.evidence, findings, _window(until, hours, self.rows), OPTIONS)
         self.highest = max(self.highest, self.evidence.total)
         raised = self._moved_on(crossed(self.evidence, findings), findings)
@@ -120,7 +130,7 @@ class Watch:
 
     def release(self) -> None:
         """The retrain was better: what answers now knows the windows since the alert, and nothing else."""
-        windows = [traffic.distinct for traffic, _ in self.since]
+        windows = [without_copies(traffic, NEAR) for traffic, _ in self.since]
         later = windows[1:] if sum(map(len, windows[1:])) >= len(windows[0]) else windows
         self.reference, self.answered = Reference.of(Sample.concat(later)), {}
         self._begin_anew()

@@ -26,6 +26,7 @@ from evertune.loop.claim import claim
 from evertune.loop.monitor import Watched
 from evertune.monitoring import workspace
 from evertune.project import Project
+from evertune.project.row_options import Preparation
 from evertune.records import (
     AlertStatus,
     Cause,
@@ -54,8 +55,12 @@ PROJECT = Project.model_validate(small_project(
         "window": {"rows": 100, "fewest_rows": 20},
         "policy": {"fewest_rows": 100, "fewest_labels": 50, "cooldown_hours": 1},
     },
+    preparation={"near_duplicates": None},  # numbers tell these texts apart
     retraining={"fewest_judged": 10},
 ))  # fmt: skip
+THINNED = PROJECT.model_copy(update={"preparation": Preparation(near_duplicates=0.85)})
+TEMPLATE = "your_parcel_with_the_things_that_you_wanted_has_numbers"
+"""A kind whose texts are so near each other; of the others none are, if their numbers have three digits or more."""
 LABELS = ("bad", "good")
 
 
@@ -118,18 +123,20 @@ class Loop:
         counts = RowCounts(drawn=800, quarantined=0, deduplicated=0, train=300, validation=400, test=100)
         return Dataset(project="spam", version=version, path=str(folder), rows=counts, labels=LABELS, lock="")
 
-    def send(
-        self, kind: str, count: int = 100, generation: int = 1, labels: bool = False, canned: int = 0
-    ) -> list[str]:
+    def send(  # noqa: PLR0917 - what is sent, and how
+        self, kind: str, count: int = 100, generation: int = 1, labels: bool = False, canned: int = 0,
+        canned_kind: str | None = None,
+    ) -> list[str]:  # fmt: skip
         """Texts are answered, an hour all together, and drained; with ``labels`` people say that all was right.
 
-        The last ``canned`` of them are three texts again and again.
+        The last ``canned`` of them are three texts again and again, or of a kind of their own.
         """
         first, self.sent = self.sent, self.sent + count
         made = []
         for number in range(first, first + count):
             self.now += timedelta(hours=1) / count
-            said = predicted(f"thanks {number % 3}" if number >= first + count - canned else f"{kind} {number}")
+            often = f"{canned_kind} {number}" if canned_kind else f"thanks {number % 3}"
+            said = predicted(often if number >= first + count - canned else f"{kind} {number}")
             output = {"label": said.label, "scores": list(said.scores), "cut": False, "tokens": 3}
             made.append(answer(number, "spam", text=said.text, generation=generation, output=output,
                                embedding=said.embedding, received=self.now, answered=self.now))  # fmt: skip
@@ -224,18 +231,43 @@ def test_the_release_that_answers_an_alert_knows_its_traffic(loop: Loop) -> None
     assert raised(loop.watch()) == [()]  # it knows what the one before it knew
 
 
-def test_texts_that_are_sent_again_and_again_are_known_as_they_are_tested(loop: Loop) -> None:
-    for _ in range(3):
-        loop.send("editorial", labels=True, canned=30)
-    assert loop.watch().wakes
+@pytest.mark.parametrize(("project", "kind", "stay"), [(PROJECT, None, 3), (THINNED, TEMPLATE, 1)])
+def test_texts_that_are_sent_again_and_again_are_known_as_they_are_tested(
+    loop: Loop, project: Project, kind: str | None, stay: int
+) -> None:
+    loop.sent = 1_000
+    for _ in range(4):
+        loop.send("editorial", labels=True, canned=30, canned_kind=kind)
+    first = loop.watch(project)
+    assert first.alert is not None
+    assert first.wakes
     loop.train(2)
     for _ in range(3):
-        loop.send("editorial", generation=2, canned=30)
-    assert raised(loop.watch()) == [(), (), ()]
+        loop.send("editorial", generation=2, canned=30, canned_kind=kind)
+    assert raised(loop.watch(project)) == [(), (), ()]
     known = reference.kept(loop.where, "spam", 2)
     assert known is not None
-    assert known.rows == 2 * 73
+    assert known.rows == (4 - first.alert.window) * (70 + stay)
     assert len(set(known.kept.ids)) == known.rows  # or all copies of a text would be kept, or none
+
+
+def test_of_copies_in_a_reference_one_that_was_judged_stays(loop: Loop) -> None:
+    loop.sent = 1_000
+    loop.send("editorial", canned=30, canned_kind=TEMPLATE)
+    loop.watch()
+    judged = f"{TEMPLATE} 1085"
+    found = reference._texts(loop.ledger, loop.where, windows.history(loop.ledger, "spam"), {judged: 1}, 0.85)
+    assert [(one.text, one.truth) for one in found if one.text.startswith(TEMPLATE)] == [(judged, 1)]
+    assert len(found) == 71
+
+
+def test_templates_that_a_data_set_has_once_are_no_drift(loop: Loop) -> None:
+    loop.sent = 1_000
+    for _ in range(3):
+        loop.send("review", canned=30, canned_kind=TEMPLATE)
+    watched = loop.watch(THINNED)
+    assert raised(watched) == [(), (), ()]
+    assert {one.findings[0].rows for one in watched.tested} == {71}
 
 
 def test_an_answered_alert_does_not_fire_again_where_the_release_stays(loop: Loop) -> None:

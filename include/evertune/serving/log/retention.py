@@ -10,7 +10,7 @@ from pathlib import Path
 
 from evertune.serving.log.drain import DAMAGED
 from evertune.serving.log.nodes import folders
-from evertune.serving.log.reading import PARQUET, hours
+from evertune.serving.log.reading import PARQUET, hours, projects
 
 DAYS = 90
 """Unless a project says otherwise."""
@@ -18,13 +18,8 @@ DAYS = 90
 
 def kept_since(traffic: Path, now: datetime, days_of: Callable[[str], int | None]) -> dict[str, datetime]:
     """Project → its hours that ended before go; those of which it is not known yet are left out."""
-    known = ((project.name, days_of(project.name)) for project in _projects(traffic))
+    known = ((project.name, days_of(project.name)) for project in projects(traffic))
     return {slug: now - timedelta(days=days) for slug, days in known if days is not None}
-
-
-def _projects(traffic: Path) -> list[Path]:
-    root = traffic / PARQUET
-    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
 
 
 def prune(traffic: Path, now: datetime, days_of: Callable[[str], int | None]) -> list[Path]:

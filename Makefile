@@ -5,6 +5,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 # Whole files to each core; more than four at once would mostly wait for memory.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile
+# Tests of the further tiers wait for servers and jobs of their own a good part of their time: one more than cores.
+FURTHER := -n $(shell expr $$(nproc) + 1) --maxprocesses 4 --dist loadfile
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +33,7 @@ test-all: setup ## every tier that can run on this machine
 	@$(BIN)/python -m pytest $(PARALLEL) -m ""
 
 test-further: setup ## the tiers beyond the default one: real Airflow, MLflow, databases, browser, faults (half an hour)
-	@$(BIN)/python -m pytest $(PARALLEL) -m "integration or services or faults or browser"
+	@$(BIN)/python -m pytest $(FURTHER) -m "integration or services or faults or browser"
 
 coverage: setup ## the default tier, with the lines that it does not reach
 	@$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term

@@ -210,7 +210,7 @@ def test_a_file_that_cannot_be_scored_is_said(
 
 def test_what_is_no_parquet_or_not_there_is_said(served: Served, where: Settings, tmp_path: Path) -> None:
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 and then nothing")
-    for name, told in (("torn.parquet", "no whole Parquet file"), ("none.parquet", "There is no file")):
+    for name, told in (("torn.parquet", "cannot be read as Parquet"), ("none.parquet", "There is no file")):
         with pytest.raises(UnfitError, match=told):
             scoring.score(PROJECT, str(tmp_path / name), str(tmp_path / "out.parquet"), where)
     with pytest.raises(UnfitError, match="no place that can be reached"):

@@ -57,16 +57,13 @@ def test_a_cell_may_have_lines_quotes_and_what_looks_like_nothing(
     assert [(row["id"], row["body"]) for row in rows] == [("007", 'two\nlines, and "quotes"'), ("NA", "null")]
 
 
-UNLIKE = "cannot be read as what its name says"
-
-
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("in.csv", b"", UNLIKE),
-        ("in.csv", b"id,body\n1,a,b\n", UNLIKE),
-        ("in.csv", b"body\n\xff\xfe\n", UNLIKE),
-        ("in.jsonl", b'{"body": 1}\n{"body"', UNLIKE),
+        ("in.csv", b"", "cannot be read as CSV"),
+        ("in.csv", b"id,body\n1,a,b\n", "cannot be read as CSV"),
+        ("in.csv", b"body\n\xff\xfe\n", "cannot be read as CSV"),
+        ("in.jsonl", b'{"body": 1}\n{"body"', "cannot be read as JSON Lines"),
         ("in.tsv", b"text\na\n", "no column 'body'; it has: text"),
     ],
 )

@@ -51,19 +51,32 @@ def of(address: str) -> Place:
 
 
 def opened(source: str) -> pq.ParquetFile:
-    """The Parquet file at ``source``. Raises :class:`UnfitError` where it is none, or not there."""
-    import pyarrow as pa
+    """The Parquet file at ``source``. Raises as :func:`read_in_words` does."""
     import pyarrow.parquet as pq
 
     place = of(source)
-    try:
+    with read_in_words(source, "Parquet"):
         return pq.ParquetFile(place.system.open_input_file(place.path))
+
+
+@contextlib.contextmanager
+def read_in_words(source: str, form: str) -> Iterator[None]:
+    """Faults of reading ``source`` are told: :class:`UnfitError` where it is not there or not of this form.
+
+    :class:`UnreachableError` where it cannot be read.
+    """
+    import pyarrow as pa
+
+    try:
+        yield
     except FileNotFoundError as fault:
-        raise UnfitError(f"There is no file {source}. Give a Parquet file with a column of texts.") from fault
-    except pa.ArrowInvalid as fault:
-        raise UnfitError(f"{source} is no whole Parquet file ({fault}).") from fault
+        raise UnfitError(f"There is no file {source}. Give a file with a column of texts.") from fault
+    except (pa.ArrowInvalid, UnicodeDecodeError) as fault:
+        raise UnfitError(f"{source} cannot be read as {form}: {fault}. See that it is one, and whole.") from fault
     except OSError as fault:
-        raise UnreachableError(f"{source} cannot be read: {fault}. See that the store answers.") from fault
+        raise UnreachableError(
+            f"{source} cannot be read: {fault}. See that it is whole, and that its store answers."
+        ) from fault
 
 
 def sink(address: str, source: str) -> Place:

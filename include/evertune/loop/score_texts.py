@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from evertune import files
 from evertune.loop import score_places as places
-from evertune.records import UnfitError, UnreachableError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,19 +25,20 @@ _BLOCK = 1 << 22
 def opened(source: str, workspace: Path) -> Iterator[pq.ParquetFile]:
     """The rows of ``source``, which by its name is Parquet, CSV, TSV or JSON Lines, the latter packed or not.
 
-    Raises :class:`UnfitError` where it is not what its name says, :class:`UnreachableError` where it cannot be read.
+    Raises as :func:`evertune.loop.score_places.read_in_words` does.
     """
     import pyarrow.parquet as pq
 
-    read = _reader_of(source)
-    if read is None:
+    text_form = _form_of(source)
+    if text_form is None:
         with places.opened(source) as found:
             yield found
         return
+    form, read = text_form
     # Made anew by each run: it is little work beside the scoring, and tells the same rows of the same source.
     copy = workspace / COPY
     try:
-        with _in_words(source), files.full_disk_in_words(copy, "the copy of the source"):
+        with places.read_in_words(source, form), files.full_disk_in_words(copy, "the copy of the source"):
             _copy(places.of(source), read, copy)
         with pq.ParquetFile(copy) as found:
             yield found
@@ -46,29 +46,13 @@ def opened(source: str, workspace: Path) -> Iterator[pq.ParquetFile]:
         copy.unlink(missing_ok=True)
 
 
-@contextmanager
-def _in_words(source: str) -> Iterator[None]:
-    import pyarrow as pa
-
-    try:
-        yield
-    except FileNotFoundError as fault:
-        raise UnfitError(f"There is no file {source}. Give a file with a column of texts.") from fault
-    except (pa.ArrowInvalid, UnicodeDecodeError) as fault:
-        raise UnfitError(f"{source} cannot be read as what its name says it is: {fault}.") from fault
-    except OSError as fault:
-        raise UnreachableError(
-            f"{source} cannot be read: {fault}. See that it is whole, and its store there."
-        ) from fault
-
-
 Read = Callable[[places.Place], "tuple[pa.Schema, Iterator[pa.RecordBatch]]"]
 
 
-def _reader_of(source: str) -> Read | None:
+def _form_of(source: str) -> tuple[str, Read] | None:
     name = PurePosixPath(source)
     kind = PurePosixPath(name.stem).suffix if name.suffix.lower() in _PACKED else name.suffix
-    return _READERS.get(kind.lower())
+    return _FORMS.get(kind.lower())
 
 
 def _copy(source: places.Place, read: Read, to: Path) -> None:
@@ -104,6 +88,9 @@ def _json_lines(place: places.Place) -> tuple[pa.Schema, Iterator[pa.RecordBatch
     return reader.schema, iter(reader)
 
 
-_READERS: dict[str, Read] = {
-    ".csv": _delimited(","), ".tsv": _delimited("\t"), ".jsonl": _json_lines, ".ndjson": _json_lines
-}  # fmt: skip
+_FORMS: dict[str, tuple[str, Read]] = {
+    ".csv": ("CSV", _delimited(",")),
+    ".tsv": ("TSV", _delimited("\t")),
+    ".jsonl": ("JSON Lines", _json_lines),
+    ".ndjson": ("JSON Lines", _json_lines),
+}

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import os
+import weakref
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import csv
+from pyarrow import json as json_lines
 from tests.loop.test_score import PROJECT, TEXTS, Served, served
 
 from evertune.loop import score as scoring
-from evertune.loop import score_texts
+from evertune.loop import score_places, score_texts
 from evertune.records import EvertuneError, UnfitError
 from evertune.settings import Settings
 
@@ -85,3 +93,67 @@ def test_a_packed_file_that_is_torn_is_told(served: Served, where: Settings, tmp
     (tmp_path / "in.csv.gz").write_bytes(CONTENTS["in.CSV.gz"][:40])
     with pytest.raises(EvertuneError, match=r"in\.csv\.gz cannot be read"):
         scoring.score(PROJECT, str(tmp_path / "in.csv.gz"), str(tmp_path / "out.parquet"), where)
+
+
+class _Watched:
+    """A store that keeps its streams, and says of each whether somebody read it still when it was closed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.streams: list[io.BytesIO] = []
+        self.closed_under_readers = 0
+        self._readers: list[weakref.ref[Any]] = []
+        for of, name in ((csv, "open_csv"), (json_lines, "open_json")):
+            monkeypatch.setattr(of, name, self._remembering(getattr(of, name)))
+
+    def _remembering(self, opened: Any) -> Any:
+        def opens(*arguments: Any) -> Any:
+            reader = opened(*arguments)
+            self._readers.append(weakref.ref(reader))
+            return reader
+
+        return opens
+
+    def open_input_stream(self, path: str) -> pa.NativeFile:
+        store = self
+
+        class Stream(io.BytesIO):
+            def close(self) -> None:
+                store.closed_under_readers += any(reader() is not None for reader in store._readers)
+                super().close()
+
+        self.streams.append(Stream(Path(path).read_bytes()))
+        return pa.PythonFile(self.streams[-1], "r")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "streams"),
+    [
+        ("in.csv", CONTENTS["in.csv"], 2),
+        ("in.csv", CONTENTS["in.csv"] + b"1,2,3\n", 2),
+        ("in.jsonl", CONTENTS["in.jsonl"], 1),
+        ("in.jsonl", CONTENTS["in.jsonl"] + b'{"id" 1}\n', 1),
+    ],
+)
+def test_every_stream_is_closed_when_nobody_reads_it_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes, streams: int
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    store = _Watched(monkeypatch)
+    monkeypatch.setattr(score_places, "of", lambda source: score_places.Place(source, store, source))
+    monkeypatch.setattr(score_texts, "_BLOCK", 64)
+    with suppress(UnfitError), score_texts.opened(str(tmp_path / name), tmp_path) as found:
+        assert found.metadata.num_rows == len(ROWS)
+    assert [stream.closed for stream in store.streams] == [True] * streams
+    assert store.closed_under_readers == 0
+
+
+def test_a_parquet_file_is_closed_too(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"body": ["a"]}), tmp_path / "in.parquet")
+    with score_texts.opened(str(tmp_path / "in.parquet"), tmp_path) as found:
+        assert _is_open(tmp_path / "in.parquet")
+    assert not _is_open(tmp_path / "in.parquet"), "though somebody holds it still"
+    assert found.metadata.num_rows == 1
+
+
+def _is_open(path: Path) -> bool:
+    return any(entry.readlink() == path for entry in Path(f"/proc/{os.getpid()}/fd").iterdir() if entry.exists())

@@ -56,7 +56,7 @@ def opened(source: str) -> pq.ParquetFile:
 
     place = of(source)
     with read_in_words(source, "Parquet"):
-        return pq.ParquetFile(place.system.open_input_file(place.path))
+        return pq.ParquetFile(place.path, filesystem=place.system)  # closes what it has opened itself, nothing else
 
 
 @contextlib.contextmanager

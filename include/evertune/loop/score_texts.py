@@ -46,7 +46,7 @@ def opened(source: str, workspace: Path) -> Iterator[pq.ParquetFile]:
         copy.unlink(missing_ok=True)
 
 
-Read = Callable[[places.Place], "tuple[pa.Schema, Iterator[pa.RecordBatch]]"]
+Read = Callable[[places.Place, "pa.NativeFile"], "pa.RecordBatchReader"]
 
 
 def _form_of(source: str) -> tuple[str, Read] | None:
@@ -58,34 +58,36 @@ def _form_of(source: str) -> tuple[str, Read] | None:
 def _copy(source: places.Place, read: Read, to: Path) -> None:
     import pyarrow.parquet as pq
 
-    schema, batches = read(source)
-    with pq.ParquetWriter(to, schema, compression="zstd") as writer:
-        for batch in batches:
-            writer.write_batch(batch)
+    with source.system.open_input_stream(source.path) as stream:
+        batches = read(source, stream)
+        try:
+            with pq.ParquetWriter(to, batches.schema, compression="zstd") as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
+        finally:
+            del batches  # it reads ahead in a thread that ends with it, and the stream must not close under that
 
 
 def _delimited(delimiter: str) -> Read:
-    def read(place: places.Place) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    def read(place: places.Place, stream: pa.NativeFile) -> pa.RecordBatchReader:
         import pyarrow as pa
         from pyarrow import csv
 
         parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
         block = csv.ReadOptions(block_size=_BLOCK)
-        with place.system.open_input_stream(place.path) as stream:
-            names = csv.open_csv(stream, block, parse).schema.names
+        with place.system.open_input_stream(place.path) as once:  # a packed one cannot be read from the start again
+            names = csv.open_csv(once, block, parse).schema.names
         # Every cell stays the text that it is: what the first block looks like may not be what the last one does.
         texts = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
-        reader = csv.open_csv(place.system.open_input_stream(place.path), block, parse, texts)
-        return reader.schema, iter(reader)
+        return csv.open_csv(stream, block, parse, texts)
 
     return read
 
 
-def _json_lines(place: places.Place) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _json_lines(_place: places.Place, stream: pa.NativeFile) -> pa.RecordBatchReader:
     from pyarrow import json
 
-    reader = json.open_json(place.system.open_input_stream(place.path), json.ReadOptions(block_size=_BLOCK))
-    return reader.schema, iter(reader)
+    return json.open_json(stream, json.ReadOptions(block_size=_BLOCK))
 
 
 _FORMS: dict[str, tuple[str, Read]] = {

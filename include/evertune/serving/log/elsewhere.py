@@ -14,13 +14,12 @@ from datetime import datetime
 from pathlib import Path
 
 from evertune.serving.log import parquet, reading
-from evertune.serving.log.nodes import TAG_BITS
+from evertune.serving.log.nodes import tag_in
 from evertune.serving.log.records import StoredFeedback
 
 SLACK_S = 600.0
 """So much may lie between a file's time and the look that finds it: slow drains, clocks of other machines."""
 _NAME = re.compile(rf"([0-9a-f]{{16}})\.{parquet.FEEDBACK}\.parquet")
-_TAG = (1 << TAG_BITS) - 1
 
 
 class Elsewhere:
@@ -48,7 +47,7 @@ class Elsewhere:
     def _files(self, hour: str, oldest: float) -> Iterator[Path]:
         for entry in _entries(hour):
             named = _NAME.fullmatch(entry.name)
-            if named and int(named[1], 16) & _TAG != self._mine and _mtime(entry) >= oldest:
+            if named and tag_in(int(named[1], 16)) != self._mine and _mtime(entry) >= oldest:
                 yield Path(entry.path)
 
 

@@ -73,6 +73,11 @@ def tag_of(folder: Path) -> int:
     return int(found[1], 16) if found else 0
 
 
+def tag_in(segment: int) -> int:
+    """The tag in the segment's number: that of the folder in which it was written."""
+    return segment & ((1 << TAG_BITS) - 1)
+
+
 def folders(traffic: Path) -> list[Path]:
     """The folders of all servers there ever were."""
     if not traffic.is_dir():
@@ -82,8 +87,7 @@ def folders(traffic: Path) -> list[Path]:
 
 def folders_of(traffic: Path, segment: int) -> list[Path]:
     """Where a segment of this number may lie."""
-    tag = segment & ((1 << TAG_BITS) - 1)
-    return [folder for folder in folders(traffic) if tag_of(folder) == tag]
+    return [folder for folder in folders(traffic) if tag_of(folder) == tag_in(segment)]
 
 
 def segments(folder: Path) -> list[Path]:

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from evertune.serving.log.retention import kept_since, prune
 
 NOW = datetime(2026, 11, 22, 18, 30, tzinfo=UTC)
+
+
+def _pruned(traffic: Path, days_of: Callable[[str], int | None]) -> list[Path]:
+    return prune(traffic, NOW, kept_since(traffic, NOW, days_of))
 
 
 def hour(traffic: Path, name: str, project: str = "spam") -> Path:
@@ -19,12 +24,12 @@ def hour(traffic: Path, name: str, project: str = "spam") -> Path:
 def test_whole_hours_go_when_all_of_them_is_old(tmp_path: Path) -> None:
     gone = [hour(tmp_path, "2026-11-15/16"), hour(tmp_path, "2026-11-14/23"), hour(tmp_path, "2026-11-15/17", "ham")]
     stays = [hour(tmp_path, "2026-11-15/18"), hour(tmp_path, "2026-11-22/18", "ham")]
-    assert sorted(prune(tmp_path, NOW, lambda _: 7)) == sorted(gone)
+    assert sorted(_pruned(tmp_path, lambda _: 7)) == sorted(gone)
     assert [folder.exists() for folder in gone] == [False] * 3
     assert [folder.exists() for folder in stays] == [True] * 2
     assert not gone[1].parent.exists(), "a day without hours goes too"
     assert stays[0].parent.exists()
-    assert prune(tmp_path, NOW, lambda _: 7) == []
+    assert _pruned(tmp_path, lambda _: 7) == []
 
 
 def test_each_project_has_its_own_time(tmp_path: Path) -> None:
@@ -34,21 +39,21 @@ def test_each_project_has_its_own_time(tmp_path: Path) -> None:
     (node / "x.damaged").touch()
     moment = (NOW - timedelta(days=8)).timestamp()
     os.utime(node / "x.damaged", (moment, moment))
-    assert prune(tmp_path, NOW, {"spam": 7, "ham": 30}.__getitem__) == [spam, node / "x.damaged"]
+    assert _pruned(tmp_path, {"spam": 7, "ham": 30}.__getitem__) == [spam, node / "x.damaged"]
     assert ham.exists()
 
 
 def test_nothing_else_goes(tmp_path: Path) -> None:
     odd = tmp_path / "parquet" / "spam" / "notes" / "of Ann"
     odd.mkdir(parents=True)
-    assert prune(tmp_path, NOW, lambda _: 1) == []
-    assert prune(tmp_path / "nowhere", NOW, lambda _: 1) == []
+    assert _pruned(tmp_path, lambda _: 1) == []
+    assert _pruned(tmp_path / "nowhere", lambda _: 1) == []
     assert odd.exists()
 
 
 def test_nothing_goes_of_a_project_whose_time_is_not_known_yet(tmp_path: Path) -> None:
     stays = hour(tmp_path, "2020-01-01/00")
-    assert prune(tmp_path, NOW, lambda _: None) == []
+    assert _pruned(tmp_path, lambda _: None) == []
     assert stays.exists()
 
 
@@ -60,7 +65,7 @@ def test_damaged_segments_go_as_old(tmp_path: Path) -> None:
         (node / f"{name}.damaged").touch()
         moment = (NOW - timedelta(days=age)).timestamp()
         os.utime(node / f"{name}.damaged", (moment, moment))
-    assert prune(tmp_path, NOW, lambda _: 7) == [node / "old.damaged"]
+    assert _pruned(tmp_path, lambda _: 7) == [node / "old.damaged"]
     assert [path.name for path in node.iterdir()] == ["young.damaged"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,18 +17,20 @@ DAYS = 90
 
 
 def kept_since(traffic: Path, now: datetime, days_of: Callable[[str], int | None]) -> dict[str, datetime]:
-    """Project → its hours that ended before go; those of which it is not known yet are left out."""
+    """Project → its hours that ended before go, so many days ago as ``days_of`` says.
+
+    Those of which that is not known yet (``None``) are left out.
+    """
     known = ((project.name, days_of(project.name)) for project in projects(traffic))
     return {slug: now - timedelta(days=days) for slug, days in known if days is not None}
 
 
-def prune(traffic: Path, now: datetime, days_of: Callable[[str], int | None]) -> list[Path]:
-    """Remove the hours that ended so many days ago as ``days_of`` says of their project; returns what was removed.
+def prune(traffic: Path, now: datetime, kept: Mapping[str, datetime]) -> list[Path]:
+    """Remove the hours that ended before their project is kept, as :func:`kept_since` says; returns what was removed.
 
-    ``None``: it is not known yet, and nothing of the project goes. A damaged segment may hold any project's texts, so
-    it goes with the shortest of them.
+    Of a project that is not in it nothing goes. A damaged segment may hold any project's texts, so it goes with the
+    shortest of them.
     """
-    kept = kept_since(traffic, now, days_of)
     removed = [one for slug, since in kept.items() for one in _prune_hours(traffic / PARQUET / slug, since)]
     shortest = max(kept.values(), default=now - timedelta(days=DAYS))
     return removed + [one for node in folders(traffic) for one in _prune_damaged(node, shortest)]

@@ -147,10 +147,11 @@ class TrafficLog:
 
     def _prune(self) -> None:
         now = datetime.fromtimestamp(self._clock(), UTC)
-        retention.prune(self.folder, now, self._days)
+        kept = retention.kept_since(self.folder, now, self._days)
+        retention.prune(self.folder, now, kept)
         if self._on_pruned is not None:
             try:
-                self._on_pruned(retention.kept_since(self.folder, now, self._days))
+                self._on_pruned(kept)
             except Exception as fault:  # noqa: BLE001 - as in `_tell`; the next look tells it again
                 log.warning("log.pruning_not_told", reason=str(fault))
 

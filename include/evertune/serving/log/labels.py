@@ -60,33 +60,19 @@ def labelled(
     damage) is left out. ``news``: without those whose label was the same before ``since``, as who counts label by label
     needs it: a label that is sent again is no second proof.
     """
-    found = list(stream(traffic, project, since, until, classes, news=news))
-    return sorted(found, key=lambda one: (one.at, one.prediction_id))
-
-
-def stream(
-    traffic: Path,
-    project: str,
-    since: datetime | None,
-    until: datetime,
-    classes: Collection[str] = (),
-    *,
-    news: bool = False,
-) -> Iterator[Labelled]:
-    """The same in the order of segments, a segment's answers at a time."""
     everything = _said(traffic, project, since, until, classes)
     finals = {id_: one for id_, rows in everything.items() if (one := final(rows, classes)) is not None}
     if news and since is not None:
         finals = {id_: one for id_, one in finals.items() if _is_news(one, everything[id_], since, classes)}
-    missing = 0
-    for segment, places in sorted(_by_segment(finals).items()):
-        answers = _answers(traffic, project, segment, places)
-        missing += len(places) - len(answers)
-        for id_, answer in answers.items():
-            label, said, probability = finals[id_]
-            yield Labelled(id_, answer, label, said.origin, probability, said.at)
-    if missing:
+    answers = answers_of(traffic, project, finals)
+    if missing := len(finals) - len(answers):
         log.warning("log.labelled_answers_gone", project=project, answers=missing)
+    found = [_labelled(id_, answer, finals[id_]) for id_, answer in answers.items()]
+    return sorted(found, key=lambda one: (one.at, one.prediction_id))
+
+
+def _labelled(id_: str, answer: Answer, counts: _Final) -> Labelled:
+    return Labelled(id_, answer, counts.label, counts.said.origin, counts.probability, counts.said.at)
 
 
 def answers_of(traffic: Path, project: str, ids: Collection[str]) -> dict[str, Answer]:

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from tests.serving.http import world
 from tests.serving.http.world import KEYS, REVIEWS
 
-from evertune.client import Client, Fault, ProblemError, answers
+from evertune.client import Client, Fault, ProblemError, answers, server_answers
 from evertune.serving.http.app import app
 
 NAMES = {"ReleaseOut": "Release", "RefusalOut": "RefusedRelease", "RollingOut": "Rolling", "ProjectOut": "Project",
@@ -90,9 +90,10 @@ def _schema(document: Any, name: str) -> Any:
 
 
 def test_every_answer_has_the_documents_fields_with_the_same_need_and_type(document: Any) -> None:
-    for name in document["components"]["schemas"].keys() - SENT.keys() - OF_PROBLEMS - PARTS:
-        ours: type[BaseModel] = getattr(answers, NAMES.get(name, name))
-        theirs = _schema(document, name)
+    for their_name in document["components"]["schemas"].keys() - SENT.keys() - OF_PROBLEMS - PARTS:
+        name = NAMES.get(their_name, their_name)
+        ours: type[BaseModel] = getattr(server_answers if hasattr(server_answers, name) else answers, name)
+        theirs = _schema(document, their_name)
         own = ours.model_json_schema(mode="serialization")
         assert own["properties"].keys() == theirs["properties"].keys(), name
         assert set(theirs.get("required", ())) == set(own.get("required", ())), name

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
-from evertune.client import answers
+from evertune.client import answers, server_answers
 from evertune.client.problem import ProblemError, retry_after_s
 
 _BUSY = frozenset({429, 503})
@@ -140,17 +140,17 @@ class Client:
 
     # -- the server
 
-    def overview(self) -> answers.Overview:
+    def overview(self) -> server_answers.Overview:
         """Releases, traffic, latency and rolling scores of all projects."""
-        return answers.Overview.model_validate_json(self._get("/v1/overview"))
+        return server_answers.Overview.model_validate_json(self._get("/v1/overview"))
 
-    def healthz(self) -> answers.Health:
+    def healthz(self) -> server_answers.Health:
         """Whether the server lives."""
-        return answers.Health.model_validate_json(self._get("/healthz"))
+        return server_answers.Health.model_validate_json(self._get("/healthz"))
 
-    def readyz(self) -> answers.Readiness:
+    def readyz(self) -> server_answers.Readiness:
         """Whether the server answers predictions; a :class:`ProblemError` of status 503 where it does not."""
-        return answers.Readiness.model_validate_json(self._get("/readyz"))
+        return server_answers.Readiness.model_validate_json(self._get("/readyz"))
 
     def metrics(self) -> str:
         """Counters and states as Prometheus reads them."""

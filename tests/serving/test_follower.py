@@ -26,8 +26,9 @@ from evertune.serving.engine import build
 from evertune.serving.engine import served as served_module
 from evertune.serving.engine.report import EngineReport
 from evertune.serving.engine.served import Served
-from evertune.serving.follower import RETRY_S, Fetched, Follower
+from evertune.serving.follower import RETRY_S, Follower
 from evertune.serving.live import Live
+from evertune.serving.origin import Fetched
 from evertune.serving.shelf import Shelf
 
 SLUG = "made-up"

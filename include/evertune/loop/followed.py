@@ -20,7 +20,7 @@ from evertune.serving.engine.report import EngineReport
 from evertune.serving.engine.served import Served
 from evertune.serving.engine.served import load as load_served
 from evertune.serving.engine.warm import warm
-from evertune.serving.follower import Fetched
+from evertune.serving.origin import Fetched
 from evertune.serving.shelf import ENGINE, Shelf
 from evertune.settings import Settings
 

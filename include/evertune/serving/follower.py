@@ -12,17 +12,17 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from evertune import files
-from evertune.records import EvertuneError, JsonObject, Release, UnreachableError
+from evertune.records import EvertuneError, Release, UnreachableError
 from evertune.serving import shelf
 from evertune.serving.aside import Aside
 from evertune.serving.engine import build
-from evertune.serving.engine.report import EngineReport
 from evertune.serving.engine.served import Served, load
 from evertune.serving.engine.warm import warm
 from evertune.serving.live import Live
+from evertune.serving.origin import Releases
 from evertune.serving.reports import Reports
 from evertune.serving.shelf import Kept, Shelf
 
@@ -32,35 +32,6 @@ RETRY_S = 600.0
 """A release that was refused because something was away or full is tried again after this time."""
 STOP_S = 5.0
 """How long an end waits for the thread: a download cannot be interrupted, and what a kill leaves is never used."""
-
-
-class Fetched(NamedTuple):
-    """A release's files, verified: signature and digest."""
-
-    bundle: Path
-    """``to / "bundle"``."""
-    checks: Path | None
-    """``to / "checks.parquet"``, or ``None`` where the version has none."""
-    about: JsonObject
-    """Card, metrics, data version: what people see of the release."""
-    allowed_loss: float
-    """Macro F1 that 8 bits may cost, as the project says."""
-
-
-class Releases(Protocol):
-    """The ledger and MLflow, as the follower needs them."""
-
-    def current(self) -> dict[str, Release]:
-        """The newest generation of each project. Raises :class:`UnreachableError` where the ledger is away."""
-        ...
-
-    def fetch(self, release: Release, to: Path) -> Fetched:
-        """Bring the release's files below the folder ``to``, each whole or not at all, and verify them."""
-        ...
-
-    def report(self, slug: str, generation: int, engine: EngineReport | None, refusal: str | None) -> None:
-        """Tell the ledger what answers here, or what was refused and why."""
-        ...
 
 
 _Do = Callable[[str, Callable[[], None]], None]

@@ -17,7 +17,7 @@ from evertune.serving.engine import build
 from evertune.serving.engine.answers import EngineError
 from evertune.serving.engine.served import Floats, Served
 from evertune.serving.engine.warm import WARM_ROWS, warm
-from evertune.serving.follower import Fetched
+from evertune.serving.origin import Fetched
 from evertune.settings import Settings
 
 

@@ -13,9 +13,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from evertune.serving.engine.answers import DeadlineError, EngineError, OverloadedError, Prediction
+from evertune.serving.engine.delivery import Done, deliver, expire
 from evertune.serving.engine.lanes import Lane, Lanes, requests_of, take
 from evertune.serving.engine.served import Served, cores
 from evertune.serving.engine.work import Request, Row, cost
@@ -24,11 +24,6 @@ POOL = 64
 """Rows that a lane has tokenised before a batch is chosen of them: enough to find near-equal lengths among."""
 _FIRST_GUESS = 20_000.0
 """Tokens a second, until it has been measured."""
-
-
-class _Done(NamedTuple):
-    request: Request
-    result: list[Prediction] | BaseException
 
 
 class Batcher:
@@ -97,7 +92,7 @@ class Batcher:
         tokens = cost(served, texts, explained=explain)
         request = Request(served, texts, explain, self._clock() + left, tokens, loop.create_future(), loop)
         self._admit(request)
-        timer = loop.call_at(deadline, _expire, request.future)
+        timer = loop.call_at(deadline, expire, request.future)
         try:
             return await request.future
         finally:
@@ -137,13 +132,13 @@ class Batcher:
 
     def _work(self) -> None:
         while (lane := self._next()) is not None:
-            done: list[_Done] = []
+            done: list[Done] = []
             try:
                 if batch := self._choose(lane, done):
                     done += self._computed(lane, batch)
             except Exception as fault:  # noqa: BLE001 - whatever it is, the thread must live on
                 with self._rows:
-                    done += [_Done(request, _engine_error(fault)) for request in requests_of(lane.rows)]
+                    done += [Done(request, _engine_error(fault)) for request in requests_of(lane.rows)]
                     lane.rows.clear()
             self._finish(done)
 
@@ -156,12 +151,12 @@ class Batcher:
                 self._state.wait()
             return self._lanes.next()
 
-    def _choose(self, lane: Lane, done: list[_Done]) -> list[Row]:
+    def _choose(self, lane: Lane, done: list[Done]) -> list[Row]:
         """The lane's next batch, none where nothing is left of it; another thread sees to what waits still."""
         with self._rows:
             self._open(lane, done)
             late = lane.late(self._clock())
-            done += [_Done(request, why) for request, why in late.items()]
+            done += [Done(request, why) for request, why in late.items()]
             lane.drop(late)
             batch = take(lane.rows, self._tokens_per_batch) if lane.rows else []
         if not lane.empty:
@@ -169,7 +164,7 @@ class Batcher:
                 self._state.notify()
         return batch
 
-    def _open(self, lane: Lane, done: list[_Done]) -> None:
+    def _open(self, lane: Lane, done: list[Done]) -> None:
         """Tokenise requests of the lane until there are rows enough to choose a batch of."""
         while lane.requests and len(lane.rows) < POOL:
             request = lane.requests[0]
@@ -180,22 +175,22 @@ class Batcher:
                 except Exception as fault:  # noqa: BLE001 - a text that cannot be read is its request's fault only
                     why = _engine_error(fault)
             if why is not None:
-                done.append(_Done(request, why))
+                done.append(Done(request, why))
                 lane.drop([request])
             if request.over or why or request.opened:
                 with self._state:
                     lane.requests.popleft()
 
-    def _computed(self, lane: Lane, batch: list[Row]) -> list[_Done]:
+    def _computed(self, lane: Lane, batch: list[Row]) -> list[Done]:
         try:
             return self._answered(batch)
         except Exception as fault:  # noqa: BLE001 - the requests of this batch have no answer, the others go on
             failed = requests_of(batch)
             with self._rows:
                 lane.drop(failed)
-            return [_Done(request, _engine_error(fault)) for request in failed]
+            return [Done(request, _engine_error(fault)) for request in failed]
 
-    def _answered(self, batch: list[Row]) -> list[_Done]:
+    def _answered(self, batch: list[Row]) -> list[Done]:
         served = batch[0].request.served
         started = time.perf_counter()
         logits, embeddings = served.model.run([row.ids for row in batch])
@@ -207,7 +202,7 @@ class Batcher:
         with self._rows:  # another thread may have rows of the same request
             found = zip(batch, scores, embeddings, strict=True)
             last = [row.request for row, *numbers in found if row.request.take(row, *numbers)]
-        return [_Done(request, request.predictions()) for request in last]
+        return [Done(request, request.predictions()) for request in last]
 
     def _measure(self, rows: int, tokens: int, seconds: float) -> None:
         self._speed += 0.1 * (tokens / max(seconds, 1e-6) - self._speed)
@@ -215,7 +210,7 @@ class Batcher:
             with contextlib.suppress(Exception):  # metrics never cost an answer
                 self.observe(rows, tokens, seconds)
 
-    def _finish(self, done: list[_Done]) -> None:
+    def _finish(self, done: list[Done]) -> None:
         if not done:
             return
         with self._state:
@@ -226,27 +221,10 @@ class Batcher:
                 self._texts -= len(request.texts)
                 if not self._held[project]:
                     del self._held[project]
-        for loop in {request.loop for request, _ in done}:
-            with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits there any more
-                loop.call_soon_threadsafe(_deliver, [one for one in done if one.request.loop is loop])
+        deliver(done)
 
 
 def _engine_error(fault: Exception) -> EngineError:
     if isinstance(fault, EngineError):
         return fault
     return EngineError(f"The engine failed on this batch ({type(fault).__name__}: {str(fault)[:200]}).")
-
-
-def _expire(future: asyncio.Future[list[Prediction]]) -> None:
-    if not future.done():
-        future.set_exception(DeadlineError("The time for the answer has run out."))
-
-
-def _deliver(done: Sequence[_Done]) -> None:
-    for request, result in done:
-        if request.future.done():
-            continue
-        if isinstance(result, BaseException):
-            request.future.set_exception(result)
-        else:
-            request.future.set_result(result)

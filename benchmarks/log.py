@@ -14,43 +14,30 @@ from __future__ import annotations
 import argparse
 import asyncio
 import collections
-import multiprocessing
 import os
 import random
 import re
-import signal
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
-import numpy as np
-from benchmarks import _log_server
+from benchmarks import _log_process, _log_server
 from benchmarks._machine import describe, spread
 
 from evertune.ledger import engine as engines
 from evertune.ledger import segments
-from evertune.serving.log import Answer, TrafficLog, reading, traffic, writer
+from evertune.serving.log import TrafficLog, reading, traffic, writer
 from evertune.settings import Settings
 from evertune.settings import load as load_settings
 
-FORK = multiprocessing.get_context("fork")
-CLIENTS = 16
 ANY = re.compile(r".+")
 EVER = (datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
-EMBEDDING = np.random.default_rng(0).normal(size=384).astype(np.float16)
-
-
-def answer(text: str) -> Answer:
-    """An answer as MiniLM gives one: 384 numbers, two scores, a sentence."""
-    now = datetime.now(UTC)
-    output = {"label": "positive", "scores": [0.9, 0.1], "cut": False, "tokens": 40}
-    return Answer("reviews", 3, 7, "d" * 64, text, output, EMBEDDING, "k" * 12, now - timedelta(milliseconds=5), now)
 
 
 class Kills(NamedTuple):
@@ -69,64 +56,16 @@ class Kills(NamedTuple):
     """Records that the ledger's rows and the log disagree about."""
 
 
-def append_until_killed(home: Path, run: int, clients: int) -> None:
-    """What the killed process does."""
-    ledger = engines.ready(f"sqlite:///{home}/ledger.db")
-    acknowledged = os.open(home / "acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-
-    async def client(log: TrafficLog, name: int) -> None:
-        number = 0
-        while True:
-            texts = [
-                f"{run}.{name}.{number}.{part} " + "a word or two " * (number % 20) for part in range(number % 4 + 1)
-            ]
-            ids = await log.append([answer(text) for text in texts])
-            lines = "".join(f"{id_} {text.split()[0]}\n" for id_, text in zip(ids, texts, strict=True))
-            os.write(acknowledged, lines.encode())
-            number += 1
-
-    async def crowd() -> None:
-        log = TrafficLog(home, on_closed=lambda one: segments.record(ledger, one), segment_bytes=200_000, segment_s=0.3)
-        await asyncio.gather(*(client(log, name) for name in range(clients)))
-
-    asyncio.run(crowd())
-
-
-def kill_again_and_again(home: Path, kills: int, clients: int = CLIENTS, seed: int = 0) -> Kills:
+def kill_a_process(home: Path, kills: int, seed: int = 0) -> Kills:
     """Kill ``kills`` times, let one more process recover, and compare what was acknowledged with what is there."""
-    engines.ready(f"sqlite:///{home}/ledger.db").dispose()
-    moments = random.Random(seed)
-    for run in range(kills):
-        process = FORK.Process(target=append_until_killed, args=(home, run, clients))
-        process.start()
-        time.sleep(0.1 + moments.expovariate(3.0))
-        assert process.pid is not None
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
-    recovery = FORK.Process(target=recover, args=(home,))  # threads of its own must not be forked with the next test
-    recovery.start()
-    recovery.join()
-    assert recovery.exitcode == 0
+    _log_process.kill_again_and_again(home, kills, seed=seed)
     return compare(home, kills)
-
-
-def recover(home: Path) -> None:
-    """A server starts after the last kill, and ends."""
-    ledger = engines.ready(f"sqlite:///{home}/ledger.db")
-
-    async def run() -> None:
-        log = TrafficLog(home, on_closed=lambda one: segments.record(ledger, one))
-        log.recover()
-        await log.close()
-
-    asyncio.run(run())
 
 
 def kill_the_server(settings: Settings, project: str, home: Path, kills: int) -> Kills:
     """The same with the real server on a copy of the installation's release, under HTTP load."""
     key = _log_server.copied(settings, project, home)
-    _log_server.kill_again_and_again(home, project, key, kills, clients=CLIENTS)
+    _log_server.kill_again_and_again(home, project, key, kills, clients=_log_process.CLIENTS)
     return compare(home, kills, project, re.compile(r"r\d+c\d+n\d+p\d+"))
 
 
@@ -171,7 +110,7 @@ def appends_a_second(kind: type[writer.Writer], callers: int, seconds: float, fo
 
     async def caller(log: TrafficLog, until: float) -> None:
         while (began := time.perf_counter()) < until:
-            await log.append([answer("a sentence of a review, as long as those that people write")])
+            await log.append([_log_process.answer("a sentence of a review, as long as those that people write")])
             waits.append(time.perf_counter() - began)
 
     async def run() -> float:
@@ -236,7 +175,7 @@ def main() -> int:
         if options.server:
             found = kill_the_server(load_settings(), options.project, Path(scratch), options.kills)
         else:
-            found = kill_again_and_again(Path(scratch), options.kills)
+            found = kill_a_process(Path(scratch), options.kills)
         print(f"{found} in {time.monotonic() - began:.0f} s", flush=True)
     if options.server:
         return status(found)

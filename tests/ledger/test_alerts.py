@@ -182,6 +182,20 @@ def test_a_verdict_answers_the_alert_and_evidence_begins_anew(
     assert alerts.answered_effects(ledger, second, ()) == {Signal.EMBEDDING: 0.4}
 
 
+def test_what_drifts_on_after_the_verdict_is_an_alert_of_its_own(
+    ledger: Engine, champion: Run, verdict: Callable[..., Outcome]
+) -> None:
+    raised(ledger, window(ledger, 1))
+    alerts.rule(ledger, "spam", yes)
+    run = runs.claim(ledger, "spam", "two", 60)
+    assert run is not None
+    runs.finish(ledger, run, verdict(run))
+    again = raised(ledger, window(ledger, 2))  # nobody has settled the first one since the verdict
+    assert again is not None
+    assert (again.key, again.status) == ("drift-1-2", AlertStatus.OPEN)
+    assert [one.status for one in alerts.history(ledger, "spam")] == [AlertStatus.OPEN, AlertStatus.ANSWERED]
+
+
 def test_what_was_answered_is_answered_for_all_signals_that_spoke_of_it(
     ledger: Engine, champion: Run, verdict: Callable[..., Outcome]
 ) -> None:
@@ -270,6 +284,24 @@ def test_a_rollback_closes_what_accused_the_release_that_it_took_away(ledger: En
     run = runs.claim(ledger, "spam", "two", 60)
     assert run is not None
     assert run.champion == 3
+
+
+def test_a_run_at_work_still_answers_what_a_rollback_took_its_release_from(
+    ledger: Engine, champion: Run, verdict: Callable[..., Outcome]
+) -> None:
+    released(ledger, champion, 2)
+    raised(ledger, window(ledger, 1, generation=2))
+    alerts.rule(ledger, "spam", yes)
+    run = runs.claim(ledger, "spam", "two", 60)
+    assert run is not None
+
+    rollback(ledger, "spam", "ann", reason="it is worse")
+    alerts.settle(ledger, "spam")
+    assert alerts.history(ledger, "spam")[0].status == AlertStatus.TRIGGERED
+    assert alerts.standing(ledger, "spam") is None, "the restored release is accused of nothing"
+    runs.finish(ledger, run, verdict(run))
+    alerts.settle(ledger, "spam")
+    assert alerts.history(ledger, "spam")[0].status == AlertStatus.ANSWERED
 
 
 def test_answers_of_the_release_before_a_rollback_accuse_nothing(ledger: Engine, champion: Run) -> None:

@@ -94,15 +94,18 @@ class Loop:
     def __init__(self, where: Settings, ledger: Engine) -> None:
         self.where, self.ledger, self.sent = where, ledger, 0
         self.now = START
+        self.validation = [f"review {number}" for number in range(10_000, 10_400)]
+        """Texts of the data set that the next release learns."""
 
-    def train(self, generation: int, cause: Cause = Cause.CLOCK, key: str = "") -> Run:
+    def train(self, generation: int, cause: Cause = Cause.CLOCK, key: str = "", project: Project | None = None) -> Run:
         """A run from its claim to a release; with ``key`` it asks for itself."""
         if key:
             triggers.request(self.ledger, "spam", cause, key, "because")
         run = runs.claim(self.ledger, "spam", f"owner {generation}", 600)
         assert run is not None
         pins = Pins(sources={}, base="b", recipes={})
-        steps.record(self.ledger, run, Step.CLAIM, {"pins": pins.model_dump(mode="json")}, 0.0)
+        frozen = {"project": project.model_dump(mode="json")} if project else {}
+        steps.record(self.ledger, run, Step.CLAIM, {"pins": pins.model_dump(mode="json"), **frozen}, 0.0)
         steps.record(self.ledger, run, Step.PREPARE, self.dataset(run).model_dump(mode="json"), 0.0)
         released(self.ledger, run, generation)
         verdict = Verdict(decision=Decision.PROMOTE, reasons=("better",))
@@ -112,7 +115,7 @@ class Loop:
     def dataset(self, run: Run) -> Dataset:
         folder = self.where.runs / run.key / "data" / "spam" / "dataset"
         folder.mkdir(parents=True)
-        texts = [f"review {number}" for number in range(10_000, 10_400)]
+        texts = self.validation
         table = {"row_id": [files.hash_of(text) for text in texts], "text": texts}
         pq.write_table(pa.table({**table, "label": [predicted(t).label for t in texts]}), folder / "validation.parquet")
         judged = [f"editorial {number}" for number in range(100, 160)]
@@ -270,6 +273,23 @@ def test_templates_that_a_data_set_has_once_are_no_drift(loop: Loop) -> None:
     assert {one.findings[0].rows for one in watched.tested} == {71}
 
 
+@pytest.mark.parametrize(
+    ("learned", "now", "known", "tested"), [(THINNED, PROJECT, 401, 71), (PROJECT, THINNED, 430, 100)]
+)
+def test_both_sides_are_thinned_by_the_rule_that_the_release_has_learned(
+    loop: Loop, learned: Project, now: Project, known: int, tested: int
+) -> None:
+    loop.validation += [f"{TEMPLATE} {number}" for number in range(1_000, 1_030)]
+    loop.train(2, key="again", project=learned)
+    loop.sent = 2_000
+    loop.send("review", generation=2, canned=30, canned_kind=TEMPLATE, labels=True)
+    (found,) = loop.watch(now).tested
+    assert {one.signal: one.rows for one in found.findings} == dict.fromkeys(Signal, tested)
+    made = reference.kept(loop.where, "spam", 2)
+    assert made is not None
+    assert made.rows == known
+
+
 def test_an_answered_alert_does_not_fire_again_where_the_release_stays(loop: Loop) -> None:
     loop.send("editorial")
     loop.send("editorial", labels=True)
@@ -318,6 +338,42 @@ def test_labels_are_counted_by_the_databases_clock(loop: Loop, monkeypatch: pyte
     loop.send("editorial")
     loop.watch()
     assert asked == [moment]
+
+
+def test_nobody_is_woken_for_a_release_that_no_longer_answers(loop: Loop) -> None:
+    loop.send("editorial")
+    loop.send("editorial", labels=True)
+    assert loop.watch().wakes
+    released(loop.ledger, runs.history(loop.ledger, "spam")[0], 2)
+    assert not monitor.wakes("spam", loop.where)
+    assert alerts.history(loop.ledger, "spam")[0].status == AlertStatus.OUTDATED
+
+
+def test_an_alert_against_what_no_longer_answers_needs_no_labels_counted(loop: Loop) -> None:
+    loop.send("editorial")
+    assert loop.watch().alert is not None
+    triggers.request(loop.ledger, "spam", Cause.PERSON, "elsewhere", "because")
+    run = runs.claim(loop.ledger, "spam", "another", 600)  # the ledger does not know what data it has learned
+    assert run is not None
+    released(loop.ledger, run, 2)
+    assert monitor.decide(PROJECT, loop.where) is None
+    assert alerts.history(loop.ledger, "spam")[0].status == AlertStatus.OUTDATED
+
+
+def test_an_alert_that_is_raised_meanwhile_is_ruled_on_at_the_next_look(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop.send("editorial", labels=True)
+    monitor.window(PROJECT, loop.where)
+    monitor.report(PROJECT, loop.where, serve)
+    with monkeypatch.context() as patch:
+        patch.setattr(alerts, "open_one", lambda *_: None)
+        found = monitor.decide(PROJECT, loop.where)
+    assert found is not None
+    assert (found.status, found.ruling) == (AlertStatus.OPEN, alerts.NOT_RULED)
+    found = monitor.decide(PROJECT, loop.where)
+    assert found is not None
+    assert found.status == AlertStatus.TRIGGERED
 
 
 def test_nobody_is_woken_for_what_somebody_works_on_or_what_failed(loop: Loop) -> None:

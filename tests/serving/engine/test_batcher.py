@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,10 +16,11 @@ from tests.models import tiny
 from tests.serving.engine import made
 from tests.serving.engine.made import sums
 
+from evertune.serving.engine import batcher as batcher_module
 from evertune.serving.engine.answers import DeadlineError, EngineError, OverloadedError, Prediction
 from evertune.serving.engine.batcher import Batcher
 from evertune.serving.engine.served import Served
-from evertune.serving.engine.work import Request, cost
+from evertune.serving.engine.work import OPENED_AT_ONCE, Request, cost
 
 TEXTS = ["good", "a very fine film", "bad", "it was awful and the screen was not great " * 4, ""]
 
@@ -154,6 +156,47 @@ def test_a_request_that_fails_in_several_threads_is_counted_once(served: Served)
     run(check)
 
 
+def test_nothing_more_is_computed_of_a_request_that_failed(tmp_path: Path) -> None:
+    folder = made.tokenizer_folder(tmp_path)
+    broken, other = made.served(folder, "broken"), made.served(folder, "other")
+    sums(broken).gate.clear()
+    sums(broken).fault = lambda _: RuntimeError("out of memory")
+    twice = threading.Event()
+
+    def note(_rows: Sequence[Sequence[int]]) -> None:
+        if len(sums(other).batches) == 2:
+            twice.set()
+
+    sums(other).fault = note
+
+    async def check() -> None:
+        async with batcher(tokens_per_batch=8, threads=1) as engine:
+            # More than is tokenised at once: when it fails it is still at the head of its lane.
+            failed = asyncio.ensure_future(engine.submit(broken, ["a fine film"] * 200, deadline=soon(20)))
+            await until(lambda: sums(broken).computing == 1)
+            answered = asyncio.ensure_future(engine.submit(other, ["a fine film"] * 2, deadline=soon(20)))
+            await until(lambda: engine.depth == 202)
+            sums(broken).gate.set()
+            # This loop stands still and hears nothing, while the lane has its turn again between those of the other.
+            assert twice.wait(10)
+            assert [len(batch) for batch in sums(broken).batches] == [1]
+            await _fails(failed, EngineError)
+            assert len(await answered) == 2
+
+    run(check)
+
+
+def test_nothing_more_is_computed_of_a_request_whose_later_text_cannot_be_read(served: Served) -> None:
+    async def check() -> None:
+        async with batcher(tokens_per_batch=8, threads=1) as engine:
+            texts: list[Any] = [*["a fine film"] * OPENED_AT_ONCE, b"bytes"]
+            await _fails(engine.submit(served, texts, deadline=soon()), EngineError)
+            assert len(await engine.submit(served, ["good"], deadline=soon())) == 1
+        assert [len(batch) for batch in sums(served).batches] == [1, 1], "texts are read as they are needed"
+
+    run(check)
+
+
 def test_projects_take_turns_however_much_one_asks_for(tmp_path: Path) -> None:
     folder = made.tokenizer_folder(tmp_path)
     greedy, modest = made.served(folder, "greedy"), made.served(folder, "modest")
@@ -226,6 +269,34 @@ def test_numbers_that_are_none_are_a_fault_and_no_answer(served: Served, monkeyp
     run(check)
 
 
+def test_fewer_answers_than_texts_are_a_fault_and_no_answer(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = served.model.run
+    monkeypatch.setattr(served.model, "run", lambda rows: whole(rows[1:]))
+
+    async def check() -> None:
+        async with batcher() as engine:
+            with pytest.raises(EngineError, match="gave 1 answers to 2 texts"):
+                await engine.submit(served, ["good", "bad"], deadline=soon())
+
+    run(check)
+
+
+def test_a_thread_survives_whatever_fails_in_it(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Any:
+        raise RuntimeError("nobody thought of this")
+
+    async def check() -> None:
+        async with batcher(threads=1) as engine:
+            with monkeypatch.context() as patch:
+                patch.setattr(batcher_module, "take", broken)
+                with pytest.raises(EngineError, match="nobody thought of this"):
+                    await engine.submit(served, ["good"], deadline=soon())
+            assert len(await engine.submit(served, ["good"], deadline=soon())) == 1
+        assert engine.depth == engine.waiting_tokens == 0
+
+    run(check)
+
+
 def test_a_text_that_cannot_be_read_is_its_requests_fault(served: Served) -> None:
     async def check() -> None:
         sums(served).gate.clear()
@@ -255,11 +326,31 @@ def test_work_whose_time_has_run_out_is_dropped_and_not_computed(served: Served)
             await asyncio.sleep(0.02)
             late = engine.submit(served, ["never computed"], deadline=soon(0.05))
             await _fails(late, DeadlineError)
+            waiting = engine.depth
+            await _fails(engine.submit(served, ["too late"], deadline=soon(-1)), DeadlineError)
+            assert engine.depth == waiting, "it was not even let in"
             sums(served).gate.set()
             await first
-            await _fails(engine.submit(served, ["too late"], deadline=soon(-1)), DeadlineError)
             await until(lambda: engine.depth == 0)
         assert len(sums(served).batches) == 1
+
+    run(check)
+
+
+def test_rows_whose_time_runs_out_while_they_wait_are_not_computed(served: Served) -> None:
+    now = 0.0
+
+    async def check() -> None:
+        nonlocal now
+        sums(served).gate.clear()
+        async with batcher(tokens_per_batch=8, threads=1, clock=lambda: now) as engine:
+            late = asyncio.ensure_future(engine.submit(served, ["a fine film"] * 3, deadline=soon()))
+            await until(lambda: sums(served).computing == 1)
+            now = 60.0
+            sums(served).gate.set()
+            await _fails(late, DeadlineError)
+        assert [len(batch) for batch in sums(served).batches] == [1]
+        assert engine.depth == engine.waiting_tokens == 0
 
     run(check)
 
@@ -303,6 +394,61 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(tmp_path: Path) -> None
             sums(served).gate.set()
             assert all(len(answers) == 1 for answers in await asyncio.gather(*waiting, fair))
             assert len(await engine.submit(served, ["a film"] * 50, deadline=soon())) == 50, "alone it may be any size"
+
+    run(check)
+
+
+async def _let_in(engine: Batcher, served: Served, waiting: list[asyncio.Future[list[Prediction]]]) -> int:
+    """Ask until one is refused; how many were let in."""
+    for count in range(1000):
+        one = asyncio.ensure_future(engine.submit(served, ["a fine film"], deadline=soon()))
+        await asyncio.sleep(0)
+        if one.done():
+            await _fails(one, OverloadedError)
+            return count
+        waiting.append(one)
+    raise AssertionError("the queue has no bound")
+
+
+def test_each_of_several_projects_has_an_equal_part_of_the_queue(tmp_path: Path) -> None:
+    folder = made.tokenizer_folder(tmp_path)
+    one, other = made.served(folder), made.served(folder, "other")
+    price = cost(one, ["a fine film"], explained=False)
+
+    async def check() -> None:
+        waiting: list[asyncio.Future[list[Prediction]]] = []
+        async with batcher(queue_tokens=10 * price) as engine:
+            for _ in range(2):
+                sums(one).gate.clear()
+                sums(other).gate.clear()
+                assert await _let_in(engine, one, waiting) == 10, "alone it has all of it, also after another was there"
+                assert await _let_in(engine, other, waiting) == 5
+                sums(one).gate.set()
+                sums(other).gate.set()
+                await asyncio.gather(*waiting)
+                await until(lambda: engine.depth == 0)
+
+    run(check)
+
+
+def test_many_projects_together_do_not_fill_the_queue_more_than_twice(tmp_path: Path) -> None:
+    folder = made.tokenizer_folder(tmp_path)
+    projects = [made.served(folder, f"p-{number}") for number in range(6)]
+    price = cost(projects[0], ["a fine film"], explained=False)
+
+    async def check() -> None:
+        async with batcher(queue_tokens=2 * price) as engine:
+            for served in projects:
+                sums(served).gate.clear()
+            asked = [
+                asyncio.ensure_future(engine.submit(served, ["a fine film"], deadline=soon())) for served in projects
+            ]
+            await asyncio.sleep(0)
+            assert [one.done() for one in asked] == [False] * 4 + [True] * 2
+            for served in projects:
+                sums(served).gate.set()
+            found = await asyncio.gather(*asked, return_exceptions=True)
+            assert [isinstance(one, OverloadedError) for one in found] == [False] * 4 + [True] * 2
 
     run(check)
 

@@ -114,7 +114,7 @@ class Batcher:
             if self._closing:
                 raise OverloadedError(1.0, "The server is ending. Try again in a moment.")
             held, total = self._held[project], self._held.total()
-            others = sum(1 for name, tokens in self._held.items() if tokens and name != project)
+            others = sum(1 for name in self._held if name != project)
             # A single request passes whatever its size; else each project has its part of the queue.
             if held and held + request.cost > self._queue_tokens // (1 + others):
                 raise OverloadedError(self._seconds(total))
@@ -168,7 +168,7 @@ class Batcher:
         """Tokenise requests of the lane until there are rows enough to choose a batch of."""
         while lane.requests and len(lane.rows) < POOL:
             request = lane.requests[0]
-            why = None if request.over else request.dropped(self._clock())
+            why = request.dropped(self._clock())
             if not (request.over or why):
                 try:
                     lane.rows += request.open()

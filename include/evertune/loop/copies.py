@@ -37,7 +37,7 @@ def one_of_each(texts: Sequence[str], near: float | None) -> Ints:
     Whatever their labels: most traffic has none, and the rule is the same for both sides.
     """
     first = np.array(sorted({text: row for row, text in reversed(list(enumerate(texts)))}.values()), np.int64)
-    if near is None or len(first) < 2:
+    if near is None:
         return first
     found = [texts[row] for row in first]
     rows = len(found)

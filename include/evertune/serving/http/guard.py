@@ -153,7 +153,7 @@ class Guard:
 
     @contextlib.contextmanager
     def _share(self, caller: Identity | None) -> Iterator[None]:
-        """One key has no more than half of the places, so that its slow bodies cannot keep all others out."""
+        """One key has about half of the places at most, so that its slow bodies cannot keep all others out."""
         key = caller.key_id if caller else ""
         if key and self._of_key[key] > self._service.limits.concurrency // 2:
             self._service.meters.refused("concurrency")
@@ -163,8 +163,6 @@ class Guard:
             yield
         finally:
             self._of_key[key] -= 1
-            if not self._of_key[key]:
-                del self._of_key[key]
 
     def _is_open(self, surface: Surface, scope: Scope) -> bool:
         openness = self._service.openness

@@ -36,6 +36,13 @@ def test_a_window_is_added_once_however_often_and_by_whom(tmp_path: Path) -> Non
     assert json.loads((project / "metadata.json").read_text("utf-8"))["name"] == "reviews"
 
 
+def test_the_report_of_a_window_that_was_tested_again_is_the_one_that_is_shown(tmp_path: Path) -> None:
+    workspace.add(tmp_path / "w", window(5), made(tmp_path / "first", '{"name": "an alert"}'))
+    workspace.add(tmp_path / "w", window(5), made(tmp_path / "again", '{"name": "no alert"}'))
+    (shown,) = (tmp_path / "w").rglob("snapshots/*.json")
+    assert json.loads(shown.read_text("utf-8")) == {"name": "no alert"}
+
+
 def test_what_a_person_changed_in_the_interface_stays(tmp_path: Path) -> None:
     given = made(tmp_path / "r")
     workspace.add(tmp_path / "w", window(5), given)

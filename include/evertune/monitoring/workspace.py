@@ -38,7 +38,8 @@ def snapshot_id(slug: str, number: int) -> str:
 def add(workspace: Path, window: Window, report: Path) -> str:
     """Add the report in the folder ``report`` and return its path within the interface's address.
 
-    Does nothing where it is there. Raises :class:`CorruptError` where the folder is not what was written.
+    Does nothing where it is there; the report of a window that was tested again takes the earlier one's place. Raises
+    :class:`CorruptError` where the folder is not what was written.
     """
     folder = workspace / project_id(window.project)
     (folder / "snapshots").mkdir(parents=True, exist_ok=True)
@@ -46,7 +47,10 @@ def add(workspace: Path, window: Window, report: Path) -> str:
     _put(folder / "dashboard.json", json.dumps(_dashboard(window.project)).encode())
     _put(folder / "metadata.json", json.dumps(_project(window.project), indent=2).encode())
     snapshot = folder / "snapshots" / f"{snapshot_id(window.project, window.number)}.json"
-    _put(snapshot, (report / SNAPSHOT).read_bytes())
+    data = (report / SNAPSHOT).read_bytes()
+    if snapshot.exists() and snapshot.read_bytes() != data:
+        snapshot.unlink(missing_ok=True)  # the interface sees that one goes and one comes, not that one is replaced
+    _put(snapshot, data)
     snapshot.with_name(f"{snapshot_id(window.project, window.number - KEPT)}.json").unlink(missing_ok=True)
     return path_of(window)
 

@@ -25,6 +25,7 @@ from evertune.loop import labels, monitor, reference, window_reports
 from evertune.loop.claim import claim
 from evertune.loop.monitor import Watched
 from evertune.monitoring import workspace
+from evertune.monitoring.detect import detect
 from evertune.project import Project
 from evertune.project.row_options import Preparation
 from evertune.records import (
@@ -302,6 +303,32 @@ def test_an_answered_alert_does_not_fire_again_where_the_release_stays(loop: Loo
     watched = loop.watch()
     assert raised(watched) == [()]
     assert watched.tested[0].evidence > 1
+    assert not watched.wakes
+
+
+def test_a_verdict_that_comes_while_a_window_is_tested_answers_that_window_too(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop.send("editorial")
+    loop.send("editorial", labels=True)
+    assert loop.watch().wakes
+    run = runs.claim(loop.ledger, "spam", "two", 600)
+    assert run is not None
+    verdict = Verdict(decision=Decision.REJECT, reasons=("no better",))
+    outcome = Outcome(run_key=run.key, project="spam", method="full", verdict=verdict)
+    found = list[Any]()
+
+    def slow(*parts: Any, **more: Any) -> Any:
+        runs.finish(loop.ledger, run, outcome)
+        found.append(detect(*parts, **more))
+        return found[-1]
+
+    monkeypatch.setattr(monitor, "detect", slow)
+    loop.send("editorial", labels=True)
+    watched = loop.watch()
+    assert len(found) == 2, "what was found with the evidence of before is looked at anew"
+    assert raised(watched) == [()]
+    assert [one.status for one in alerts.history(loop.ledger, "spam")] == [AlertStatus.ANSWERED]
     assert not watched.wakes
 
 

@@ -21,6 +21,7 @@ from evertune.ledger.alerts_past import (
     answered_effects,
     as_entry,
     evidence,
+    evidence_before,
     generation_of,
     history,
     of,
@@ -44,6 +45,7 @@ from evertune.records import (
 
 __all__ = [
     "AlertEntry",
+    "AnsweredError",
     "Standing",
     "absorbed",
     "answered_effects",
@@ -58,6 +60,10 @@ __all__ = [
 ]
 
 NOT_RULED = "The policy has not ruled on it yet."
+
+
+class AnsweredError(StaleError):
+    """An alert was answered while the window was tested: the evidence that the test began from is void."""
 
 
 class Standing(NamedTuple):
@@ -84,19 +90,24 @@ def record(
     after: Evidence,
     raised: Sequence[Signal],
     *,
+    before: Evidence | None = None,
     explanation: Explanation | None = None,
     labelled: int = 0,
     report: str = "",
 ) -> AlertEntry | None:
     """Keep what was found in the window, once, and raise or extend the alert of the signals that ``raised`` it.
 
-    Windows are recorded in their order: :class:`StaleError` where one before has not been. Returns the standing alert
-    of the window's release.
+    Windows are recorded in their order: :class:`StaleError` where one before has not been. Nor is anything written
+    where the window no longer starts from the evidence ``before``, since a verdict came while it was tested
+    (:class:`AnsweredError`): what that verdict has answered would raise an alert again. Returns the standing alert of
+    the window's release.
     """
     with writing(engine) as session:
         now = clock(session)
         if session.get(FindingsRow, (window.project, window.number)) is None:
             _check_order(session, window)
+            _settle(session, window.project, now)
+            _check_evidence(session, window, before)
             session.add(
                 FindingsRow(
                     project=window.project,
@@ -109,7 +120,6 @@ def record(
                 )
             )
             session.flush()
-            _settle(session, window.project, now)
             if raised and window.generation == generation_of(session, window.project):
                 _raise(session, window, raised, explanation, now)
         row = session.scalar(of(window.project, window.generation, *map(AlertStatus, STANDING)).limit(1))
@@ -121,6 +131,14 @@ def _check_order(session: Session, window: Window) -> None:
         raise StaleError(
             f"Window {window.number} of {window.project} cannot be recorded before window {window.number - 1}: its "
             "evidence builds on that one's. Nothing was written; test the windows in their order."
+        )
+
+
+def _check_evidence(session: Session, window: Window, before: Evidence | None) -> None:
+    if before is not None and before != evidence_before(session, window):
+        raise AnsweredError(
+            f"An alert of {window.project} was answered while window {window.number} was tested. Nothing was written; "
+            "test it again."
         )
 
 

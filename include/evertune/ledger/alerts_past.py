@@ -32,6 +32,12 @@ def evidence(engine: Engine, window: Window) -> Evidence:
 
     Nothing, after an alert was answered: what had gathered has had its consequence.
     """
+    with reading(engine) as session:
+        return evidence_before(session, window)
+
+
+def evidence_before(session: Session, window: Window) -> Evidence:
+    """The same within the caller's transaction."""
     before = select(FindingsRow).join(
         WindowRow, (WindowRow.project == FindingsRow.project) & (WindowRow.number == FindingsRow.window)
     )
@@ -40,13 +46,12 @@ def evidence(engine: Engine, window: Window) -> Evidence:
         WindowRow.generation == window.generation,
         WindowRow.number < window.number,
     )
-    with reading(engine) as session:
-        last = session.scalar(earlier.order_by(WindowRow.number.desc()).limit(1))
-        if last is None:
-            return Evidence()
-        found = Evidence.model_validate(last.evidence)
-        answered = of(window.project, window.generation, AlertStatus.ANSWERED).where(AlertRow.closed > last.created)
-        return Evidence(until=found.until) if session.scalar(answered.limit(1)) else found
+    last = session.scalar(earlier.order_by(WindowRow.number.desc()).limit(1))
+    if last is None:
+        return Evidence()
+    found = Evidence.model_validate(last.evidence)
+    answered = of(window.project, window.generation, AlertStatus.ANSWERED).where(AlertRow.closed > last.created)
+    return Evidence(until=found.until) if session.scalar(answered.limit(1)) else found
 
 
 def history(engine: Engine, project: str, limit: int = 50) -> list[AlertEntry]:

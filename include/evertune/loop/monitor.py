@@ -6,6 +6,7 @@ again: what it did is in the ledger, and what it was about to do is still to be 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import structlog
@@ -105,10 +106,12 @@ def window(project: Project, settings: Settings) -> list[Window]:
 def report(project: Project, settings: Settings, serve: references.Serve = served_here) -> list[Tested]:
     """Test every window that has not been, in their order, with a report each."""
     engine = ledger_engine.ready(settings.database_url)
-    alerts.settle(engine, project.slug)  # evidence begins anew where an alert was answered meanwhile
     found: list[Tested] = []
     while (untested := windows.untested(engine, project.slug)) is not None:
-        found.append(_test(engine, project, settings, untested, serve))
+        alerts.settle(engine, project.slug)  # evidence begins anew where an alert was answered meanwhile
+        with contextlib.suppress(alerts.AnsweredError):  # while the window was tested: once more, from nothing
+            found.append(_test(engine, project, settings, untested, serve))
+    alerts.settle(engine, project.slug)
     return found
 
 
@@ -116,7 +119,7 @@ def _test(engine: Engine, project: Project, settings: Settings, about: Window, s
     before = alerts.evidence(engine, about)
     known = _reference(engine, project, settings, about, serve)
     if known is None:
-        alerts.record(engine, about, (), before, ())
+        alerts.record(engine, about, (), before, (), before=before)
         return _told(about, (), before, (), 0, "")
     shape = traffic.Shape(known.labels, known.embeddings.shape[1])
     last = windows.get(engine, project.slug, about.number - 1)
@@ -130,7 +133,10 @@ def _test(engine: Engine, project: Project, settings: Settings, about: Window, s
     explanation = _explained(known, answers, findings) if raised else None
     verdict = reports.Verdict(findings, raised, after, explanation)
     page = reports.report(engine, project, settings, about, reports.Seen(known, answers, labelled), verdict)
-    alerts.record(engine, about, findings, after, raised, explanation=explanation, labelled=len(labelled), report=page)
+    alerts.record(
+        engine, about, findings, after, raised,
+        before=before, explanation=explanation, labelled=len(labelled), report=page,
+    )  # fmt: skip
     return _told(about, findings, after, raised, len(labelled), page)
 
 

@@ -1,4 +1,4 @@
-"""The retrain's schedule, form, chain and retries are what its docstring and the project file say."""
+"""Schedule, form, chain and retries of the retrain and the monitor are what docstrings and project files say."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ import json, sys
 from airflow.dag_processing.dagbag import DagBag
 
 def told(dag):
-    clock = getattr(dag.timetable, "timetable", None)
+    clock = getattr(dag.timetable, "timetable", dag.timetable)
     started_by = dag.timetable.asset_condition
     return {
-        "clock": [clock.expression, str(clock.timezone)] if clock else None,
-        "alerts": [asset.name for asset in getattr(started_by, "objects", [started_by])],
+        "clock": [clock.expression, str(clock.timezone)] if hasattr(clock, "expression") else None,
+        "alerts": [asset.name for asset in getattr(started_by, "objects", [started_by]) if hasattr(asset, "name")],
+        "emits": {task.task_id: [asset.name for asset in task.outlets] for task in dag.tasks if task.outlets},
         "catchup": dag.catchup, "at_once": dag.max_active_runs, "owner": dag.owner,
         "form": {name: dag.params.get_param(name).schema for name in dag.params},
         "after": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
@@ -32,30 +33,40 @@ def told(dag):
         "retries": {task.task_id: [task.retries, bool(task.retry_exponential_backoff)] for task in dag.tasks},
     }
 
-bag = DagBag(sys.argv[1])
-assert not bag.import_errors, bag.import_errors
-print("FOUND " + json.dumps({name: told(dag) for name, dag in bag.dags.items()}))
+found = {}
+for file in sys.argv[1:]:
+    bag = DagBag(file)
+    assert not bag.import_errors, bag.import_errors
+    found |= {name: told(dag) for name, dag in bag.dags.items()}
+print("FOUND " + json.dumps(found))
 """
 STEPS = ["claim", "snapshot", "validate", "prepare", "tune", "judge", "promote"]
 
 
 @pytest.fixture(scope="module")
-def dags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def every_dag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     root = tmp_path_factory.mktemp("wiring")
     clock = {"cron": "30 4 * * 1", "timezone": "Europe/Berlin"}
     for name, schedule in {"nightly": {}, "weekly": clock, "for-drift": {"cron": ""}}.items():
-        document = small_project(name, owner="team", schedule=schedule)
+        monitoring = {"cron": schedule["cron"]} if schedule else {}
+        document = small_project(name, owner="team", schedule=schedule, monitoring=monitoring)
         (root / f"{name}.yaml").write_text(yaml.safe_dump(document))
     environment = {
         **os.environ, "EVERTUNE_PROJECTS": str(root), "EVERTUNE_HOME": str(root / "home"), "AIRFLOW_HOME": str(root),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "PYTHONPATH": os.pathsep.join([str(ROOT / "dags"), os.environ.get("PYTHONPATH", "")]),
     }  # fmt: skip
-    command = [sys.executable, "-c", SCRIPT, str(ROOT / "dags" / "retrain.py")]
+    command = [sys.executable, "-c", SCRIPT, *(str(ROOT / "dags" / f"{kind}.py") for kind in ("retrain", "monitor"))]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     line = next(line for line in done.stdout.splitlines() if line.startswith("FOUND "))
     return dict(json.loads(line.removeprefix("FOUND ")))
+
+
+@pytest.fixture
+def dags(every_dag: dict[str, Any]) -> dict[str, Any]:
+    """Those of the retrain."""
+    return {name: dag for name, dag in every_dag.items() if name.startswith("retrain__")}
 
 
 def test_the_clock_and_the_drift_alert_start_it(dags: dict[str, Any]) -> None:
@@ -88,3 +99,27 @@ def test_the_form_asks_by_a_schema(dags: dict[str, Any]) -> None:
 def test_steps_are_tried_again_ever_later(dags: dict[str, Any]) -> None:
     retries = dags["retrain__nightly"]["retries"]
     assert {step: retries[step] for step in STEPS} == {step: [3, True] for step in STEPS}
+
+
+def test_the_monitor_looks_every_quarter_of_an_hour_unless_the_project_says_otherwise(
+    every_dag: dict[str, Any],
+) -> None:
+    clocks = {name: dag["clock"] for name, dag in every_dag.items() if name.startswith("monitor__")}
+    assert clocks == {
+        "monitor__nightly": ["*/15 * * * *", "UTC"], "monitor__weekly": ["30 4 * * 1", "UTC"],
+        "monitor__for-drift": None,
+    }  # fmt: skip
+
+
+def test_the_monitor_looks_once_for_all_the_time_that_it_was_away(every_dag: dict[str, Any]) -> None:
+    found = [dag for name, dag in every_dag.items() if name.startswith("monitor__")]
+    assert {(dag["at_once"], dag["catchup"], dag["owner"]) for dag in found} == {(1, False, "team")}
+
+
+def test_the_monitors_last_step_alone_wakes_the_retrain(every_dag: dict[str, Any]) -> None:
+    found = every_dag["monitor__nightly"]
+    steps = ["window", "report", "decide", "wake"]
+    assert all(later in found["after"][step] for step, later in itertools.pairwise(steps))
+    assert set(found["after"]) == {*steps, "notify"}
+    assert found["emits"] == {"wake": ["drift_alert__nightly"]}
+    assert {step: found["retries"][step] for step in steps} == {step: [3, True] for step in steps}

@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import cast
 
-import pytest
-from scripts.airflow_api import Airflow
 from scripts.demo import page
 from scripts.demo.drift import AFTER, BEFORE, REVIEWS, Loop
-from scripts.installation import ROOT, installation
 from tests.ledger.made import released
 
-from evertune.client import Client
 from evertune.ledger import runs, steps, triggers
-from evertune.project.load import load
 from evertune.records import Cause, Decision, Outcome, Step, Verdict
-from evertune.settings import Settings
 
-SLUG = "review-sentiment"
 COUNTS = {"train": 3000, "validation": 500, "test": 1600}
-
-
-@pytest.fixture
-def loop(warm: Settings) -> Loop:
-    """The real project and traffic, a ledger in which nothing has happened, and nobody to ask."""
-    project = load(ROOT / "projects" / f"{SLUG}.yaml")
-    nobody = cast(Airflow, None)  # the page asks the ledger and its own notes alone
-    return Loop(installation(warm), nobody, project, Client("http://127.0.0.1:9", "key"))
 
 
 def judged(loop: Loop, key: str, decision: Decision, reason: str) -> None:
     """A run with this verdict; where that is to promote, its release too."""
-    assert triggers.request(loop.ledger, SLUG, Cause.PERSON, key, "a test")
-    run = runs.claim(loop.ledger, SLUG, "one", 60)
+    assert triggers.request(loop.ledger, loop.slug, Cause.PERSON, key, "a test")
+    run = runs.claim(loop.ledger, loop.slug, "one", 60)
     assert run is not None
     evaluation = {"run_key": run.key, "dataset_version": "d", "baselines": {}, "pairs": "p", "challenger": SCORES}
     verdict = Verdict(decision=decision, reasons=(reason,))
@@ -42,7 +26,7 @@ def judged(loop: Loop, key: str, decision: Decision, reason: str) -> None:
     steps.record(loop.ledger, run, Step.JUDGE, verdict.model_dump(mode="json"), 1.0)
     if decision is Decision.PROMOTE:
         released(loop.ledger, run, run.champion + 1)
-    runs.finish(loop.ledger, run, Outcome(run_key=run.key, project=SLUG, method="full", verdict=verdict))
+    runs.finish(loop.ledger, run, Outcome(run_key=run.key, project=loop.slug, method="full", verdict=verdict))
 
 
 SCORES = {

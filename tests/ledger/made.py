@@ -37,14 +37,14 @@ def read(pending: Pending) -> Outline:
     return Outline([1] * count, [moment] * count)
 
 
-def window(ledger: Engine, number: int, generation: int = 1, rows: int = 300) -> Window:
+def window(ledger: Engine, number: int, generation: int = 1, rows: int = 300, project: str = "spam") -> Window:
     """The window of this number, cut from a segment of its own."""
-    drained(ledger, number, rows)
+    drained(ledger, number, rows, project)
 
     def outline(pending: Pending) -> Outline:
         return Outline([generation] * rows, [NOON + timedelta(minutes=int(pending.segment, 16))] * rows)
 
-    made = windows.cut(ledger, "spam", outline, WindowOptions(rows=rows, fewest_rows=rows))
+    made = windows.cut(ledger, project, outline, WindowOptions(rows=rows, fewest_rows=rows))
     assert made is not None
     assert made.number == number
     return made

@@ -192,6 +192,22 @@ def test_the_pause_doubles(ledger: Engine, settings: Settings, project: Project,
     assert pauses == pytest.approx([30, 60, 120, 240], abs=5)
 
 
+def test_the_pause_begins_anew_once_one_has_got_through(
+    ledger: Engine, settings: Settings, project: Project, receiver: Receiver
+) -> None:
+    project = with_hooks(project, receiver.hook())
+    receiver.answer = lambda number: 200 if number == 5 else 500
+    happen(ledger, project, *ALL)
+    for _ in range(4):
+        notices.notify(project, settings, now=True)
+    before = datetime.now(UTC)
+    assert notices.notify(project, settings, now=True)[0].sent == 1
+    (row,) = deliveries.all(ledger, project.slug)
+    assert row.retry_at is not None
+    assert row.failures == 1
+    assert (row.retry_at - before).total_seconds() == pytest.approx(30, abs=5)
+
+
 def test_a_dead_address_holds_up_neither_another_nor_the_loop(
     ledger: Engine, settings: Settings, project: Project, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,10 +293,29 @@ def test_an_event_that_is_refused_for_days_is_given_up_and_counted(
     with engines.writing(ledger) as session:
         old = (datetime.now(UTC) - timedelta(days=4)).isoformat(timespec="microseconds")
         session.execute(update(EventRow).where(EventRow.kind == "alert").values(created=old))
-    receiver.answer = lambda number: 400 if number == 1 else 200
-    assert notices.notify(project, settings)[0].fault == "it answered 400"
+    tries = notices.FEWEST_TRIES
+    receiver.answer = lambda number: 400 if number <= tries else 200
+    for _ in range(tries):
+        (told,) = notices.notify(project, settings, now=True)
+        assert (told.fault, told.sent) == ("it answered 400", 0)
+    assert (told.missed, told.waiting) == (1, 4)
     (told,) = notices.notify(project, settings, now=True)
     assert (told.sent, told.missed, told.waiting) == (4, 1, 0)
+
+
+def test_an_old_event_that_nobody_has_told_yet_is_not_given_up_at_its_first_try(
+    ledger: Engine, settings: Settings, project: Project, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "FIRST_LOOK_BACK", timedelta(days=10))
+    project = with_hooks(project, receiver.hook())
+    happen(ledger, project, *ALL)
+    with engines.writing(ledger) as session:
+        old = (datetime.now(UTC) - timedelta(days=4)).isoformat(timespec="microseconds")
+        session.execute(update(EventRow).values(created=old))
+    receiver.answer = lambda number: 503 if number == 1 else 200
+    assert notices.notify(project, settings)[0].fault == "it answered 503"
+    (told,) = notices.notify(project, settings, now=True)
+    assert (told.sent, told.missed) == (5, 0)
 
 
 def test_without_a_secret_nothing_is_sent_and_it_is_said_which(

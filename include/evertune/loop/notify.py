@@ -47,6 +47,8 @@ PAUSE_S, LONGEST_PAUSE_S = 30.0, 6 * 3600.0
 """Between tries: doubled each time, up to the longest."""
 GIVE_UP = timedelta(days=3)
 """An event that could not be told for so long holds up those behind it no more."""
+FEWEST_TRIES = 8
+"""And was tried so often, which takes an hour: where nobody delivered for days, an old event's first try may fail."""
 
 _NOTICES = {
     Kind.ALERT: Notice.ALERT,
@@ -150,6 +152,7 @@ def _deliver(engine: Engine, slug: str, hook: Webhook, now: bool) -> Iterator[Ev
                     yield event
                 if not deliveries.told(engine, held, event.id):
                     return
+                held = held.model_copy(update={"failures": 0})  # those were of what has got through now
             until = pending[-1].id
     deliveries.give_back(engine, held)
 
@@ -185,7 +188,7 @@ def _without_query(words: str) -> str:
 
 def not_told(engine: Engine, held: Delivery, event: Event, fault: str) -> None:
     """Note that the event did not get through and when the next try is due; after three days it is given up."""
-    if datetime.now(UTC) - event.created > GIVE_UP:
+    if datetime.now(UTC) - event.created > GIVE_UP and held.failures + 1 >= FEWEST_TRIES:
         deliveries.told(engine, held, event.id, missed=True)
     deliveries.failed(engine, held, fault, min(LONGEST_PAUSE_S, PAUSE_S * 2 ** min(held.failures, 20)))
 

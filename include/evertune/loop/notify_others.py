@@ -44,6 +44,7 @@ def pass_on(
                 given += 1
             if not deliveries.told(engine, held, event.id):
                 return given  # another goes on from there
+            held = held.model_copy(update={"failures": 0})  # those were of what has got through now
         until = pending[-1].id
     deliveries.give_back(engine, held)
     return given

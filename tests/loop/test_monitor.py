@@ -546,6 +546,17 @@ def test_a_window_of_an_older_release_is_recorded_untested(loop: Loop) -> None:
     assert watched.alert is None
 
 
+def test_a_window_of_an_older_release_is_tested_where_its_reference_is_there_and_raises_nothing(loop: Loop) -> None:
+    loop.send("review")
+    loop.watch()
+    loop.send("editorial")
+    loop.train(2, key="by the clock")
+    watched = loop.watch()
+    assert watched.tested[0].evidence > 1
+    assert raised(watched) == [()], "the report must not tell of an alert that the ledger has not"
+    assert alerts.history(loop.ledger, "spam") == []
+
+
 def test_labels_that_are_sent_twice_count_in_one_window(loop: Loop) -> None:
     ids = loop.send("review")
     for counted in (100, 0):

@@ -111,7 +111,6 @@ def report(project: Project, settings: Settings, serve: references.Serve = serve
         alerts.settle(engine, project.slug)  # evidence begins anew where an alert was answered meanwhile
         with contextlib.suppress(alerts.AnsweredError):  # while the window was tested: once more, from nothing
             found.append(_test(engine, project, settings, untested, serve))
-    alerts.settle(engine, project.slug)
     return found
 
 
@@ -156,8 +155,9 @@ def _reference(
 def _moved_on(
     engine: Engine, about: Window, findings: Sequence[Finding], raised: Sequence[Signal]
 ) -> tuple[Signal, ...]:
-    """Without the signals that have not moved on, by what matters, from where an alert was answered."""
-    if not raised:
+    """Without those that have not moved on from where an alert was answered; none of a release that is not current."""
+    current = releases.current(engine, about.project)
+    if not raised or current is None or current.generation != about.generation:
         return ()
     answered = alerts.answered_effects(engine, about, findings)
     least = {one.signal: answered[one.signal] + one.smallest for one in findings if one.signal in answered}

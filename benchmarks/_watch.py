@@ -92,7 +92,7 @@ class Watch:
         findings = detect(self.reference, *sides, OPTIONS.signals, number)
         self.evidence = advance(self.evidence, findings, _window(until, hours, self.rows), OPTIONS)
         self.highest = max(self.highest, self.evidence.total)
-        raised = self._moved_on(crossed(self.evidence, findings), findings)
+        raised = crossed(self.evidence, findings, self.answered)
         alerts = bool(raised) and self.alert is None
         if raised:
             before = self.alert or _alert(number, self.rows, until)
@@ -101,13 +101,6 @@ class Watch:
             self.since.append((traffic, findings))
             self.labels.update(labelled.texts)
         return alerts, self._retrains(until)
-
-    def _moved_on(self, raised: tuple[Signal, ...], findings: tuple[Finding, ...]) -> tuple[Signal, ...]:
-        least = {
-            one.signal: self.answered[one.signal] + one.smallest for one in findings if one.signal in self.answered
-        }
-        effects = {one.signal: one.effect for one in findings}
-        return tuple(signal for signal in raised if effects[signal] >= least.get(signal, 0.0))
 
     def _retrains(self, now: datetime) -> bool:
         if self.alert is None:

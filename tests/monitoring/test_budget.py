@@ -126,6 +126,23 @@ def test_an_alert_takes_evidence_and_an_effect_of_the_same_signal() -> None:
     assert crossed(Evidence(), findings()) == ()
 
 
+def test_a_signal_that_was_answered_counts_again_when_its_effect_has_grown_by_what_matters() -> None:
+    evidence = Evidence(total=9.0, by_signal={Signal.EMBEDDING: 9.0, Signal.OUTPUT: 0.0})
+    for effect, raised in ((0.4, ()), (0.49, ()), (0.51, (Signal.EMBEDDING,))):
+        found = findings(effect=effect, signals=(Signal.EMBEDDING,))
+        assert crossed(evidence, found, {Signal.EMBEDDING: 0.4}) == raised
+
+
+def test_what_was_answered_lends_no_evidence_to_other_signals() -> None:
+    answered = {Signal.EMBEDDING: 0.4}
+    both = [*findings(effect=0.4, signals=(Signal.EMBEDDING,)), *findings(signals=(Signal.F1,))]
+    some = Evidence(total=1e6 + 0.9, by_signal={Signal.EMBEDDING: 1e6, Signal.F1: 0.9})
+    assert crossed(some, both) == (Signal.EMBEDDING, Signal.F1)
+    assert crossed(some, both, answered) == ()
+    enough = Evidence(total=1e6 + 1.1, by_signal={Signal.EMBEDDING: 1e6, Signal.F1: 1.1})
+    assert crossed(enough, both, answered) == (Signal.F1,)
+
+
 def test_signals_that_share_the_evidence_are_all_named() -> None:
     evidence = Evidence(total=1.0, by_signal=dict.fromkeys(Signal, 1 / SIX))
     assert crossed(evidence, findings()) == tuple(Signal)

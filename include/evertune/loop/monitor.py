@@ -128,7 +128,7 @@ def _test(engine: Engine, project: Project, settings: Settings, about: Window, s
     sides = copies.without_copies(answers, near), copies.without_copies(labelled, near)
     findings = detect(known, *sides, project.monitoring.signals, seed=about.number)
     after = advance(before, findings, about, project.monitoring)
-    raised = _moved_on(engine, about, findings, crossed(after, findings))
+    raised = _raised(engine, about, findings, after)
     explanation = _explained(known, answers, findings) if raised else None
     verdict = reports.Verdict(findings, raised, after, explanation)
     page = reports.report(engine, project, settings, about, reports.Seen(known, answers, labelled), verdict)
@@ -152,17 +152,12 @@ def _reference(
     return references.reference(engine, project, settings, current, serve)
 
 
-def _moved_on(
-    engine: Engine, about: Window, findings: Sequence[Finding], raised: Sequence[Signal]
-) -> tuple[Signal, ...]:
-    """Without those that have not moved on from where an alert was answered; none of a release that is not current."""
+def _raised(engine: Engine, about: Window, findings: Sequence[Finding], after: Evidence) -> tuple[Signal, ...]:
+    """The signals that raise an alert on what answers now: nobody could act on another one."""
     current = releases.current(engine, about.project)
-    if not raised or current is None or current.generation != about.generation:
+    if current is None or current.generation != about.generation or not crossed(after, findings):
         return ()
-    answered = alerts.answered_effects(engine, about, findings)
-    least = {one.signal: answered[one.signal] + one.smallest for one in findings if one.signal in answered}
-    effects = {one.signal: one.effect for one in findings}
-    return tuple(signal for signal in raised if effects[signal] >= least.get(signal, 0.0))
+    return crossed(after, findings, alerts.answered_effects(engine, about, findings))
 
 
 def _explained(known: Reference, answers: Sample, findings: Sequence[Finding]) -> Explanation | None:

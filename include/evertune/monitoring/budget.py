@@ -10,8 +10,9 @@ least 1 / ``false_alerts_per_year`` years, however many windows there are and wh
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from evertune.project.monitoring_options import Monitoring, Signals
 from evertune.records.traffic import Evidence, Finding, Signal, Window
@@ -20,6 +21,7 @@ YEAR = timedelta(days=365.25)
 LONGEST = timedelta(days=31)
 """Time between two windows beyond this earns nothing: the clock, the database's too, may have jumped."""
 SMALLEST_P = 1e-12
+ROUNDING = 1e-9
 MOST = 1e6
 """Evidence of a signal is not kept beyond this, so that what has ended fades in weeks and not in years."""
 
@@ -54,19 +56,25 @@ def advance(before: Evidence, findings: Sequence[Finding], window: Window, optio
     return Evidence(total=sum(found.values()), by_signal=found, until=_later(before.until, window))
 
 
-def crossed(evidence: Evidence, findings: Sequence[Finding]) -> tuple[Signal, ...]:
+def crossed(
+    evidence: Evidence, findings: Sequence[Finding], answered: Mapping[Signal, float] = MappingProxyType({})
+) -> tuple[Signal, ...]:
     """The signals that raise an alert, none where there is none.
 
     The evidence of all together must have reached 1. Of the signals that it comes from, those count whose effect in
     this window is as large as what matters.
+
+    ``answered`` has the effects that an alert was answered for. A signal that has not moved on from there by another
+    smallest effect neither counts nor lends its evidence: what it proves has been answered, and with it every other
+    signal would raise an alert at its own share of the budget, not all of them together at all of it.
     """
-    if evidence.total < 1 or not evidence.by_signal:
+    silent = {one.signal for one in findings if one.effect < answered.get(one.signal, -math.inf) + one.smallest}
+    held = {signal: value for signal, value in evidence.by_signal.items() if signal not in silent}
+    if min(evidence.total, sum(held.values())) < 1 - ROUNDING:
         return ()
-    part = 1 / len(evidence.by_signal)
+    part = (1 - ROUNDING) / len(evidence.by_signal)
     effects = {finding.signal for finding in findings if finding.matters}
-    return tuple(
-        signal for signal in Signal if signal in effects and evidence.by_signal.get(signal, 0.0) >= part * (1 - 1e-9)
-    )
+    return tuple(signal for signal in Signal if signal in effects and held.get(signal, 0.0) >= part)
 
 
 def _passed(before: datetime | None, window: Window) -> timedelta:

@@ -83,3 +83,13 @@ def test_a_full_disk_has_a_name_of_its_own(
 ) -> None:
     assert fail(monkeypatch, OSError(28, "No space left on device", "snapshot.parquet"), "--json") == 1
     assert json.loads(capsys.readouterr().out)["error"]["type"] == "FullDisk"
+
+
+def test_a_fault_is_not_cut_into_lines(environment: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    path = environment.projects / f"{'folder/' * 20}b.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("slug: [")
+    assert f"{path}:1:8: " in evertune("run", str(path)).stderr
+    path.rename(environment.projects / f"{'b' * 100}.yaml")
+    assert f"{'b' * 100}.yaml:1:8: " in evertune("status").stderr

@@ -47,9 +47,9 @@ def command(
     for one in found:
         for told in (one.mended, one.fault, *map(_told, one.servers)):
             if told:
-                output.people.print(f"{one.project}: {told}", markup=False, highlight=False)
+                output.people.print(f"{one.project}: {told}", markup=False, highlight=False, soft_wrap=True)
     for fault in faults:
-        output.notes.print(str(fault), style="red", markup=False, highlight=False)
+        output.notes.print(str(fault), style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 def _answers(release: Release) -> str:

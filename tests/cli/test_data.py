@@ -41,3 +41,27 @@ def test_it_wants_to_know_which(two: Settings, tmp_path: Path) -> None:
         status, told = evertune(two, "data", "pin", *asked, cwd=tmp_path)
         assert (status, told["error"]["message"]) == (1, "Say which project, or --all.")
     assert not (tmp_path / "plans").exists()
+
+
+def test_files_with_faults_are_told_and_left_out(two: Settings, tmp_path: Path) -> None:
+    (two.projects / "other.yaml").write_text("slug: [")
+    (here := tmp_path / "clone").mkdir()
+    status, told = evertune(two, "data", "pin", "--all", cwd=here)
+    assert status == 2
+    assert {path.parent.name for path in here.glob("plans/*/pins.json")} == {SLUG}
+    assert [fault.partition(": ")[0] for fault in told["faults"]] == [f"{two.projects / 'other.yaml'}:1:8"]
+
+
+def test_where_there_is_nothing_to_pin_nothing_is_written(two: Settings, tmp_path: Path) -> None:
+    (here := tmp_path / "clone").mkdir()
+    for path in two.projects.iterdir():
+        path.write_text("slug: [")
+    status, told = evertune(two, "data", "pin", "--all", cwd=here)
+    assert status == 2
+    assert "other.yaml:1:8: expected YAML" in told["error"]["message"]
+    for path in two.projects.iterdir():
+        path.unlink()
+    status, told = evertune(two, "data", "pin", "--all", cwd=here)
+    assert status == 2
+    assert "`evertune init NAME`" in told["error"]["message"]
+    assert not list(here.iterdir())

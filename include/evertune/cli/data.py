@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from evertune.cli import output
-from evertune.project.load import find, load, load_all
+from evertune.project.load import Fault, ProjectError, find, load, load_all
 from evertune.project.options import SLUG
-from evertune.records import EvertuneError
+from evertune.records import EvertuneError, UnfitError
 from evertune.settings import load as load_settings
 
 app = typer.Typer(help="Restore or pin versions of the data.", no_args_is_help=True)
@@ -44,16 +44,31 @@ def pin(
     everything: Annotated[bool, typer.Option("--all", help="Every project of the projects folder.")] = False,
     json: output.Json = False,
 ) -> None:
-    """Write the inputs of the root `dvc.yaml`, for a person who wants plain `dvc repro` there."""
+    """Write the inputs of the root `dvc.yaml`, for a person who wants plain `dvc repro` there.
+
+    With `--all`, files with faults are told and left out, and the exit status is then 2.
+    """
     from evertune.data import versions
 
     where = load_settings()
     if everything == (project is not None):
         raise EvertuneError("Say which project, or --all.")
-    found = load_all(where)[0].values() if everything else [load(find(str(project), where))]
-    projects = {one.slug: one for one in found}
+    faults: list[Fault] = []
+    if everything:
+        projects, faults = load_all(where)
+    else:
+        found = load(find(str(project), where))
+        projects = {found.slug: found}
+    if not projects:
+        nothing = f"There are no project files in {where.projects}: `evertune init NAME` makes one."
+        raise ProjectError(faults) if faults else UnfitError(nothing)
     written = [str(path) for path in versions.pin_all(where, Path.cwd(), projects)]
+    told = [str(fault) for fault in faults]
     if json:
-        output.print_json({"written": written})
+        output.print_json({"written": written, "faults": told})
     else:
         output.people.print("Now: dvc repro", highlight=False)
+        for fault in told:
+            output.notes.print(fault, style="red", markup=False, highlight=False, soft_wrap=True)
+    if faults:
+        raise typer.Exit(UnfitError.exit_code)

@@ -89,8 +89,9 @@ def _prepare(embedded: Embedded) -> None:
     )  # fmt: skip
     if done.returncode:
         raise EvertuneError(f"`airflow db migrate` failed:\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
+    at_once = max(1, embedded.settings.gpus)  # without a GPU one trains on the CPU; in a pool of none nobody ever would
     subprocess.run(
-        [sys.executable, "-m", "airflow", "pools", "set", "gpu", str(embedded.settings.gpus), "training jobs at once"],
+        [sys.executable, "-m", "airflow", "pools", "set", "gpu", str(at_once), "training jobs at once"],
         env=embedded.environment(), capture_output=True, check=True,
     )  # fmt: skip
 

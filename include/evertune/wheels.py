@@ -89,7 +89,10 @@ def _download(wheel: WheelPath, folder: Path) -> Path:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as fault:
-        raise UnreachableError(f"The package index took over {_TIMEOUT_S} s for {wheel.requirement}.") from fault
+        raise UnreachableError(
+            f"The package index took over {_TIMEOUT_S} s for {wheel.requirement}. Check the network (or pip's "
+            "`index-url`), then run again."
+        ) from fault
     found = sorted(folder.glob("*.whl"))
     if done.returncode == 0 and found:
         return found[0]
@@ -108,7 +111,9 @@ def _fault(wheel: WheelPath, said: str) -> EvertuneError:
     if "No matching distribution" in said:
         versions = re.search(r"from versions: ([^)]*)\)", said)
         there = f" Versions there: {versions[1]}." if versions and versions[1] != "none" else ""
-        return UnfitError(f"The package index has no wheel {wheel.requirement}.{there}")
+        return UnfitError(
+            f"The package index has no wheel {wheel.requirement}.{there} Correct `uri` in the project file."
+        )
     return EvertuneError(f"pip could not fetch {wheel.requirement}. It says: {last}")
 
 
@@ -151,11 +156,11 @@ def _archive(wheel_file: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(wheel_file)
     except zipfile.BadZipFile as fault:
-        raise UnfitError(f"{wheel_file.name} is not a wheel: {fault}.") from fault
+        raise UnfitError(f"{wheel_file.name} is not a wheel: {fault}. Name another in the project file.") from fault
 
 
 def _no_such_path(wheel_file: Path, path: str, names: list[str]) -> UnfitError:
     near = difflib.get_close_matches(path, names, n=3, cutoff=0.5)
     near = near or [name for name in names if PurePosixPath(name).name == PurePosixPath(path).name][:3]
     hint = f" Nearest: {', '.join(near)}." if near else ""
-    return UnfitError(f"{wheel_file.name} holds no {path!r}.{hint}")
+    return UnfitError(f"{wheel_file.name} holds no {path!r}.{hint} Correct the path in `uri` of the project file.")

@@ -43,6 +43,13 @@ def test_sound_files_end_with_status_0(folder: Path) -> None:
     assert "1 sound (tickets), no faults" in result.stdout
 
 
+def test_where_there_is_no_file_it_says_how_to_make_one(folder: Path) -> None:
+    result = validate()
+    assert result.exit_code == 0
+    assert "none sound, no faults. There are none in" in result.stdout
+    assert "`evertune init NAME`" in result.stdout
+
+
 def test_all_faults_of_all_files_are_told_and_end_with_status_2(folder: Path) -> None:
     (folder / "a.yaml").write_text(GOOD)
     (folder / "b.yaml").write_text(

@@ -39,7 +39,7 @@ def command(
         told = [{**dataclasses.asdict(fault), "file": str(fault.file)} for fault in faults]
         output.print_json({"valid": not faults, "projects": good, "faults": told})
     else:
-        _print(good, faults)
+        _print(good, faults, settings.projects)
     if faults:
         raise typer.Exit(UnfitError.exit_code)
 
@@ -58,7 +58,7 @@ def _paths(names: list[str], settings: Settings) -> tuple[list[Path], list[Fault
     return list(paths), lost
 
 
-def _print(good: list[str], faults: list[Fault]) -> None:
+def _print(good: list[str], faults: list[Fault], folder: Path) -> None:
     for fault in faults:
         shown = dataclasses.replace(fault, file=_short(fault.file))
         output.people.print(str(shown), markup=False, highlight=False, soft_wrap=True)
@@ -67,7 +67,8 @@ def _print(good: list[str], faults: list[Fault]) -> None:
     unfit = (
         f"{len(faults)} fault{'s' * (len(faults) != 1)} in {files} file{'s' * (files != 1)}" if faults else "no faults"
     )
-    output.people.print(f"Project files: {sound}, {unfit}.", markup=False, highlight=False, soft_wrap=True)
+    hint = "" if good or faults else f" There are none in {folder}: `evertune init NAME` makes one."
+    output.people.print(f"Project files: {sound}, {unfit}.{hint}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _short(path: Path) -> Path:

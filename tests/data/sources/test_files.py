@@ -226,7 +226,7 @@ UNFIT = {
     ),
     "tabs.csv": (b"text\tlabel\na\tb\n", "Say `format: tsv`"),
     "twice.csv": (b"text,label,text\na,b,c\n", "more than one column 'text'"),
-    "keys.jsonl": (b'{"txt": "a", "label": 1}\n', "did you mean 'txt'"),
+    "keys.jsonl": (b'{"txt": "a", "label": 1}\n', "did you mean 'txt'.* Name those that are meant in `data.columns`"),
     "names.parquet": (as_parquet({"txt": ["a"], "label": ["b"]}), "did you mean 'txt'"),
 }
 
@@ -241,9 +241,9 @@ def test_a_file_that_is_not_what_it_should_be_is_told_in_a_sentence(read: Reader
 
 def test_a_file_that_is_not_there_is_told_with_the_nearest(tmp_path: Path, settings: Settings) -> None:
     (tmp_path / "reviews.csv").write_text("x")
-    with pytest.raises(UnfitError, match=r"no file .*review\.csv\. Nearest in its folder: reviews\.csv"):
+    with pytest.raises(UnfitError, match=r"no file .*review\.csv\. Nearest in its folder: reviews\.csv\. Put it"):
         fingerprint(Source(uri=str(tmp_path / "review.csv")), settings)
-    with pytest.raises(UnfitError, match="cannot be read: Is a directory"):
+    with pytest.raises(UnfitError, match=r"cannot be read: Is a directory\. Mend that, or change"):
         fingerprint(Source(uri=str(tmp_path), format="csv"), settings)
 
 

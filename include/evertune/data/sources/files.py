@@ -16,6 +16,8 @@ from evertune.data.sources.streams import decompressed, format_of, text_lines
 from evertune.project.options import Format, Source
 from evertune.records import UnfitError
 
+_URI = "the source's `uri` in the project file"
+
 
 def fingerprint(source: Source) -> str:
     """SHA-256 of the file. Raises :class:`UnfitError` where it is not there, or not the one that the project names."""
@@ -30,9 +32,10 @@ def opened(source: Source, expected: str | None) -> Iterator[IO[bytes]]:
     try:
         stream = path.open("rb")
     except FileNotFoundError as fault:
-        raise UnfitError(f"There is no file {path}.{_near(path)}") from fault
+        raise UnfitError(f"There is no file {path}.{_near(path)} Put it there, or change {_URI}.") from fault
     except OSError as fault:
-        raise UnfitError(f"{path} cannot be read: {os.strerror(fault.errno or 0)}.") from fault
+        why = os.strerror(fault.errno or 0)
+        raise UnfitError(f"{path} cannot be read: {why}. Mend that, or change {_URI}.") from fault
     with stream:
         found = _hash(stream)
         if source.sha256 is not None and found != source.sha256:

@@ -63,7 +63,10 @@ def locate(there: Sequence[str], wanted: Iterable[str], where: str) -> list[int]
             near = difflib.get_close_matches(name.lower(), [column.lower() for column in there], n=1, cutoff=0.5)
             meant = next((column for column in there if near and column.lower() == near[0]), None)
             hints.append(f"{name!r}" + (f" (did you mean {meant!r}?)" if meant else ""))
-        raise UnfitError(f"{where} has no column {', '.join(hints)}. Its columns are: {_shown(there)}.")
+        raise UnfitError(
+            f"{where} has no column {', '.join(hints)}. Its columns are: {_shown(there)}. Name those that are meant in "
+            "`data.columns` of the project file."
+        )
     doubled = [name for name in dict.fromkeys(wanted) if there.count(name) > 1]
     if doubled:
         raise UnfitError(f"{where} has more than one column {doubled[0]!r}. Name its columns with `header`.")

@@ -1,9 +1,11 @@
-"""The README's tree names what is there, and nothing that is not."""
+"""The README's tree names what is there, and nothing that is not; its table has every setting."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+
+from evertune.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 UNNAMED = {"LICENSE", "CHANGELOG.md", "CONTRIBUTING.md"}
@@ -48,3 +50,8 @@ def test_every_folder_and_file_of_the_root_is_in_the_tree() -> None:
     }
     named = {path.split("/")[0] + ("/" if "/" in path else "") for path in _tree()}
     assert found - named == set()
+
+
+def test_every_setting_is_told_with_its_variable() -> None:
+    told = set(re.findall(r"`(EVERTUNE_[A-Z_]+)`", (ROOT / "README.md").read_text().split("## In production")[1]))
+    assert told == {f"EVERTUNE_{name.upper()}" for name in Settings.model_fields}

@@ -43,7 +43,7 @@ class Settings(BaseModel):
     gpus: int
     """How many jobs may hold a GPU of this machine at once."""
     lease_s: int
-    """Seconds without a heartbeat-free commit after which a run may be taken over by another owner."""
+    """Seconds without a renewal after which a run may be taken over by another owner."""
     subject_salt: str = ""
     """Secret of the hashes that stand for subjects (people) in stored rows; with the same one, the same hash."""
 

@@ -34,7 +34,8 @@ class Columns(Options):
     group: Group | None = Field(default=None, examples=[{"column": "id", "pattern": "^([^_]+)_"}])
     """Without it each row is its own group, by its text."""
     subject: Name | None = Field(default=None, examples=["customer"])
-    """Whose data the row is, for erasure. Stored as a salted hash."""
+    """Whose data the row is, for erasure. Stored as a hash, which nobody can guess at who does not know the secret in
+    `EVERTUNE_SUBJECT_SALT`; without one, anybody can who knows the names."""
     time: Name | None = Field(default=None, examples=["created_at"])
     """When the row came to be: ISO 8601 or Unix seconds."""
     keep: tuple[Name, ...] = Field(default=(), examples=[["channel"]])

@@ -186,7 +186,7 @@ def test_going_back_to_a_named_generation(ledger: Engine, night: Callable[[int],
     assert rollback(ledger, "spam", "ann", 1).model_version == 1
     assert rollback(ledger, "spam", "ann", 3).model_version == 3, "and forward again, by a person's hand"
     for to in (9, 0, 3, 5):
-        with pytest.raises(EvertuneError, match=f"Generation {to} of spam"):
+        with pytest.raises(EvertuneError, match=f"spam has no generation {to} to go back to"):
             rollback(ledger, "spam", "ann", to)
 
 
@@ -194,8 +194,11 @@ def test_nothing_to_go_back_from(ledger: Engine, night: Callable[[int], Release]
     with pytest.raises(EvertuneError, match="no release yet"):
         rollback(ledger, "spam", "ann")
     night(1)
-    with pytest.raises(EvertuneError, match="answers already"):
+    there = r"There are: 1 \(version 1\)\. Name one: evertune release rollback spam --to GENERATION"
+    with pytest.raises(EvertuneError, match=f"spam has no generation to go back to.* {there}"):
         rollback(ledger, "spam", "ann")
+    with pytest.raises(EvertuneError, match=f"spam has no generation 7 to go back to.* {there}"):
+        rollback(ledger, "spam", "ann", 7)
 
 
 def test_a_rollback_of_something_else_than_was_seen_is_refused(ledger: Engine, night: Callable[[int], Release]) -> None:

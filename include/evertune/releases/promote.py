@@ -185,10 +185,11 @@ def _target(past: Sequence[ReleaseRow], project: str, to: int | None) -> Release
     else:
         others = [release for release in others if release.digest not in banned]
     if not others:
-        which = f"Generation {to}" if to is not None else "Any generation that was not rolled back"
+        which, back = (f"generation {to}", "") if to is not None else ("generation", " and was not rolled back")
+        there = ", ".join(f"{one.generation} (version {one.model_version})" for one in past)
         raise EvertuneError(
-            f"{which} of {project} is not there, or its model answers already. "
-            f"There are: {', '.join(f'{one.generation} (version {one.model_version})' for one in past)}."
+            f"{project} has no {which} to go back to whose model does not answer already{back}. "
+            f"There are: {there}. Name one: evertune release rollback {project} --to GENERATION."
         )
     return others[-1]
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from tests.support import small_project, write_project
 
 from evertune.data import versions
-from evertune.ledger import engine, runs
+from evertune.ledger import engine, runs, steps
 from evertune.loop.run import Progress, describe, run
 from evertune.project import Project
 from evertune.project.load import load
-from evertune.records import RunStatus, StaleError, Step, UnreachableError
+from evertune.records import Pins, RunStatus, StaleError, Step, UnreachableError
 from evertune.settings import Settings
 
 
@@ -92,3 +93,20 @@ def test_the_preflight_is_told_in_words() -> None:
     found = {"needed": 1_240_000_000, "available": 12_300_000_000, "device": "cpu", "precision": "fp32"}
     told = describe({"phase": "preflight", **found, "parameters": 22_000_000, "trainable": 11_000_000, "longest": 60})
     assert told == "preflight: needs about 1.2 GB of memory, 12.3 GB are free (cpu, fp32)"
+
+
+def test_the_seconds_of_the_claim_are_those_of_pinning(
+    warm: Settings, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pin = versions.pin
+
+    def slowly(pinned: Project, where: Settings) -> Pins:
+        time.sleep(0.01)
+        return pin(pinned, where)
+
+    monkeypatch.setattr(versions, "pin", slowly)
+    with pytest.raises(ReachedError):
+        run(project, warm, report=until_snapshot)
+    ledger = engine.ready(warm.database_url)
+    (claimed,) = steps.all(ledger, last(warm).key)
+    assert (claimed.step, claimed.seconds >= 0.01) == (Step.CLAIM, True)

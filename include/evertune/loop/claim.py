@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 from sqlalchemy import Engine
@@ -52,6 +53,7 @@ def claim(
 
 def _plan(engine: Engine, run: Run, project: Project, settings: Settings, *, force: bool) -> Run:
     """Pin the world; finish the run at once where the same plan was judged against the same champion before."""
+    started = time.monotonic()
     with keep_lease(engine, run, settings.lease_s):
         pins = versions.pin(project, settings)
         labels = freeze(project, settings)
@@ -65,7 +67,7 @@ def _plan(engine: Engine, run: Run, project: Project, settings: Settings, *, for
     told = {"plan_hash": plan, "pins": pins.model_dump(mode="json"), "project": project.model_dump(mode="json")}
     if labels is not None:
         told["labels"] = labels.model_dump(mode="json")
-    steps.record(engine, run, Step.CLAIM, told, 0.0)
+    steps.record(engine, run, Step.CLAIM, told, time.monotonic() - started)
     return run
 
 

@@ -37,7 +37,7 @@ def command(
         return
     table = Table(title="evertune")
     for name in ("project", "answers", "last run", "verdict", "now"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")  # a key that is cut off cannot be looked for
     for one in found:
         answers = _answers(one.release) if one.release else "nothing yet"
         now = f"{one.active.key} ({one.active.owner})" if one.active else ""

@@ -139,6 +139,15 @@ def test_an_unfit_folder_is_refused_in_one_sentence(
     assert not [path for path in kept.glob("*") if path.is_dir()]
 
 
+def test_a_pickle_is_refused_though_the_files_beside_it_are_known(raw: Path, where: Settings) -> None:
+    base = Base(uri=str(raw))
+    bases.fetch(base, where)
+    _pickle(raw)
+    for use in (bases.fingerprint, bases.fetch):
+        with pytest.raises(UnfitError, match=r"pytorch_model\.bin"):
+            use(base, where)
+
+
 @pytest.mark.parametrize("uri", ["/nowhere/at/all", "hf://a/b/c"])
 def test_an_address_that_leads_nowhere(where: Settings, uri: str) -> None:
     with pytest.raises(UnfitError):

@@ -25,7 +25,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 def fingerprint(base: Base, settings: Settings) -> str:
     """SHA-256 that names the base's bytes: of the wheel, of the folder's files, or of the hub's commit.
 
-    Cheap where nothing changed: a folder's files are hashed again only when their size or time differ.
+    Cheap where nothing changed: a folder's files are hashed again only when their size or time differ. Raises
+    :class:`UnfitError` for a folder that :func:`check` refuses, before anything is done for a run that would need it.
     """
     if base.uri.startswith("wheel://"):
         wheels.parse(base.uri)
@@ -124,6 +125,7 @@ def _local(uri: str) -> Path:
     folder = Path(uri.removeprefix("file://")).expanduser()
     if not folder.is_dir():
         raise UnfitError(f"The base model's folder {folder} is not there or empty. Check base.uri in the project file.")
+    check(folder)  # each time: what lies beside the files that are taken over is not in their hash
     return folder
 
 

@@ -41,3 +41,10 @@ def test_what_a_stage_told_is_raised_as_it_was(where: Settings, tmp_path: Path) 
     fault = dvc._fault(tmp_path, where, ["repro"], "Traceback (most recent call last):")
     assert type(fault) is CorruptError
     assert not fault.retry
+
+
+def test_an_interpreter_that_does_not_exist_is_named(where: Settings, tmp_path: Path) -> None:
+    elsewhere = where.model_copy(update={"python": str(tmp_path / "no-python")})
+    with pytest.raises(EvertuneError, match=r"no-python cannot be started .*Set EVERTUNE_PYTHON") as fault:
+        dvc.run(tmp_path, elsewhere, "push", ["push"])
+    assert not fault.value.retry

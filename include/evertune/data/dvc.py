@@ -98,10 +98,16 @@ def _once(workspace: Path, settings: Settings, name: str, arguments: Sequence[st
     path.parent.mkdir(parents=True, exist_ok=True)
     command = [settings.python, "-m", "dvc", *arguments]
     with path.open("wb") as sink, path.open("r", encoding="utf-8", errors="replace") as source:
-        process = subprocess.Popen(
-            command, cwd=workspace, env=environment(workspace, settings), stdin=subprocess.DEVNULL, stdout=sink,
-            stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        try:
+            process = subprocess.Popen(
+                command, cwd=workspace, env=environment(workspace, settings), stdin=subprocess.DEVNULL, stdout=sink,
+                stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        except OSError as fault:
+            raise EvertuneError(
+                f"{settings.python} cannot be started ({fault.strerror}). Set EVERTUNE_PYTHON to a Python that has "
+                "evertune."
+            ) from fault
         try:
             while (status := _wait(process)) is None:
                 _forward(source)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from tests.support import small_project, write_project
 
 from evertune import files
@@ -126,3 +127,22 @@ def test_a_tuning_asks_for_a_gpu(warm: Settings, run_key: str, monkeypatch: pyte
     monkeypatch.setattr(mlflow, "start_run", lambda *_: "1")
     steps.tune(run_key, OWNER, warm)
     assert asked["gpu"] is True
+
+
+def test_what_the_split_could_not_give_a_class_is_told(
+    warm: Settings, run_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"drawn": 9, "quarantined": 0, "deduplicated": 0, "train": 7, "validation": 1, "test": 1}
+    told = "No test rows for class 'rare': its quality is not measured."
+
+    def prepared(workspace: versions.Workspace, step: Step) -> None:
+        with files.new_folder(workspace.folder / "data" / workspace.slug / "dataset") as folder:
+            files.write_json(folder / "summary.json", {**counts, "warnings": [told]})
+            files.write_json(folder / "labels.json", ["common", "rare"])
+        files.write_text(workspace.folder / "dvc.lock", "")
+
+    monkeypatch.setattr(versions, "repro", prepared)
+    monkeypatch.setattr(versions, "push", lambda _: None)
+    with capture_logs() as logs:
+        steps.prepare(run_key, OWNER, warm)
+    assert [(one["log_level"], one["event"]) for one in logs] == [("warning", told)]

@@ -96,12 +96,17 @@ def data_docs(run_key: str, settings: Settings) -> str:
 
 
 def prepare(run_key: str, owner: str, settings: Settings) -> JsonObject:
-    """Normalise, deduplicate, split and tokenise; push the bytes to DVC's remote. Returns the :class:`Dataset`."""
+    """Normalise, deduplicate, split and tokenise; push the bytes to DVC's remote. Returns the :class:`Dataset`.
+
+    What the split could not give a class (test rows, say) is told as a warning.
+    """
     held = hold(run_key, owner, settings)
 
     def work() -> JsonObject:
         versions.repro(held.workspace, Step.PREPARE)
         versions.push(held.workspace)
+        for warning in _summary(held, "dataset")["warnings"]:
+            log.warning(warning, run=run_key)
         return versions.dataset(held.workspace).model_dump(mode="json")
 
     return once(held, Step.PREPARE, work)
@@ -130,7 +135,7 @@ def _tracking_run(held: Held) -> str:
 def tune(run_key: str, owner: str, settings: Settings, report: Report | None = None) -> JsonObject:
     """Fine-tune, evaluate and register, as a job of its own process; ``report`` hears how far it is.
 
-    Returns ``{"candidate": Candidate, "evaluation": Evaluation, "curve": […]}``.
+    Returns ``{"candidate": Candidate, "evaluation": Evaluation, "learning_curve": path, "preflight": …}``.
     """
     held = hold(run_key, owner, settings)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +12,9 @@ from tests.support import small_project, write_project
 from typer.testing import CliRunner
 
 from evertune.cli.main import app
+from evertune.ledger import engine, runs, triggers
 from evertune.loop.followed import Ledger, LedgerReleases
+from evertune.records import Cause
 from evertune.serving.engine.report import EngineReport
 from evertune.settings import Settings
 
@@ -50,3 +54,18 @@ def test_a_refused_release_is_told_with_the_reason_and_what_goes_on(server: Ledg
 def test_where_nothing_answers_it_says_so(server: LedgerReleases) -> None:
     server.report(SLUG, 1, None, "MLflow is away")
     assert "server node-1 refuses generation 1, nothing answers: MLflow is away" in told()
+
+
+def test_a_runs_key_is_whole_however_narrow_the_terminal_is(
+    server: LedgerReleases, environment: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = engine.ready(environment.database_url)
+    triggers.request(ledger, SLUG, Cause.PERSON, "now", "asked for")
+    run = runs.claim(ledger, SLUG, "somebody", 60)
+    assert run is not None
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = subprocess.run(
+        [sys.executable, "-m", "evertune.cli.main", "status", SLUG], capture_output=True, text=True, check=True
+    ).stdout
+    columns = zip(*(line.split("│") for line in shown.splitlines() if line.startswith("│")), strict=True)
+    assert run.key in ["".join(cell.strip() for cell in column) for column in columns]

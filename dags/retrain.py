@@ -9,7 +9,8 @@ doubled or late event changes nothing; one that a person emits, in the interface
 ## What happens when two runs meet
 One DAG run of a project at a time; and whatever Airflow does, the ledger lets only one run of a project be active. A
 second request waits there and is answered by the next run. Where nothing has changed since the last verdict, the
-tasks after `claim` are skipped.
+tasks after `claim` are skipped. Where the verdict is no, or a person must say yes first, `promote` ends as skipped:
+`champion__<project>` tells of new releases only.
 
 ## When a task fails
 It is tried again where that can help (a service away, a worker killed): the step goes on where it was, and a training

@@ -13,7 +13,7 @@ from airflow.sdk import BaseOperatorLink, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from evertune import settings
-from evertune.records import Cause, EvertuneError, StaleError, Step, UnfitError
+from evertune.records import Cause, EvertuneError, Outcome, StaleError, Step, UnfitError
 from retries import translated
 
 log = logging.getLogger("evertune")
@@ -63,7 +63,10 @@ def claim(slug: str) -> str:
             raise AirflowSkipException(
                 "Woken by a drift alert, but no request waits, or another run is at work. Nothing is lost."
             )
-        raise AirflowSkipException("Another run of this project is at work. The request is kept for the one after it.")
+        raise AirflowSkipException(
+            "Another run of this project is at work, and the one after it answers this request; or it was answered "
+            "before, where this DAG run was cleared. `evertune status` tells which; start a new DAG run to ask again."
+        )
     if run.status != "active":
         log.info("Nothing has changed since the last verdict: nothing is trained. `force` trains nevertheless.")
         context["ti"].xcom_push(key="run_key", value=run.key)
@@ -104,6 +107,14 @@ def perform(step: str, run_key: str) -> None:
         if step == Step.VALIDATE and (link := loop.data_docs(run_key, where)):
             ti.xcom_push(key="data_docs", value=link)
     log.info("%s: %s", step, result)
+    if step == Step.PROMOTE:
+        _skip_without_release(result, run_key)
+
+
+def _skip_without_release(outcome: Outcome, run_key: str) -> None:
+    """A task that succeeds emits its asset, and where no release is new nobody must be told of a champion."""
+    if outcome.release is None or outcome.release.run_key != run_key:
+        raise AirflowSkipException(f"No new release of {run_key}: what answered before goes on. `judge` tells why.")
 
 
 def release(slug: str) -> None:

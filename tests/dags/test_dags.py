@@ -209,6 +209,7 @@ def test_a_retrain_that_is_woken_for_nothing_trains_nothing(airflow: dict[str, s
     assert "CAUSES alert alert person" in _python(airflow, "-c", script, str(ROOT / "dags"))
 
 
+@pytest.mark.timeout(600)
 def test_a_project_is_trained_promoted_left_unchanged_and_rolled_back(airflow: dict[str, str]) -> None:
     where: Settings = load(airflow)
     first = _run(airflow, "retrain__small-reviews", {"reason": "the first"})
@@ -225,6 +226,8 @@ def test_a_project_is_trained_promoted_left_unchanged_and_rolled_back(airflow: d
 
     forced = _run(airflow, "retrain__small-reviews", {"force": True, "method": "lora"})
     assert forced["judge"] == "success"
+    decision = runs.history(ledger, "small-reviews", limit=1)[0].decision
+    assert forced["promote"] == ("success" if decision == "promote" else "skipped")
     by_hand = _run(airflow, "release__small-reviews", {"action": "promote", "model_version": 2})
     assert by_hand["release"] == "success"
     back = _run(airflow, "release__small-reviews", {"action": "rollback"})

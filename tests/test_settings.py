@@ -21,6 +21,12 @@ def test_every_setting_has_a_variable() -> None:
     assert {name: str(getattr(loaded, name)) for name in values} == values
 
 
+def test_a_variable_that_is_set_to_nothing_is_not_set() -> None:
+    numbers = {"gpus", "lease_s"}
+    empty = {f"EVERTUNE_{name.upper()}": "" for name in Settings.model_fields if name not in numbers}
+    assert load(empty) == load({})
+
+
 def test_passwords_are_not_shown() -> None:
     shown = load({"EVERTUNE_DATABASE_URL": "postgresql+psycopg2://me:s3cret@db/evertune"}).public()
     assert shown["database_url"] == "postgresql+psycopg2://me:***@db/evertune"

@@ -78,21 +78,26 @@ _PASSWORD = re.compile(r"(//[^/:@]*):[^/@]*@")
 def load(environment: Mapping[str, str] | None = None) -> Settings:
     """Settings of this process; ``environment`` stands in for :data:`os.environ` in tests."""
     env = os.environ if environment is None else environment
-    home = Path(env.get("EVERTUNE_HOME", ".evertune")).expanduser().absolute()
+    home = Path(_text(env, "EVERTUNE_HOME", ".evertune")).expanduser().absolute()
     return Settings(
         home=home,
-        projects=Path(env.get("EVERTUNE_PROJECTS", "projects")).expanduser().absolute(),
-        database_url=env.get("EVERTUNE_DATABASE_URL", f"sqlite:///{home}/ledger.db"),
-        mlflow_uri=env.get("EVERTUNE_MLFLOW_URI", f"sqlite:///{home}/mlflow/mlflow.db"),
-        mlflow_artifacts=env.get("EVERTUNE_MLFLOW_ARTIFACTS", f"{home}/mlflow/artifacts"),
-        remote=env.get("EVERTUNE_REMOTE", f"{home}/remote"),
-        python=env.get("EVERTUNE_PYTHON", sys.executable),
-        mlflow_ui=env.get("EVERTUNE_MLFLOW_UI", ""),
-        evidently_ui=env.get("EVERTUNE_EVIDENTLY_UI", ""),
+        projects=Path(_text(env, "EVERTUNE_PROJECTS", "projects")).expanduser().absolute(),
+        database_url=_text(env, "EVERTUNE_DATABASE_URL", f"sqlite:///{home}/ledger.db"),
+        mlflow_uri=_text(env, "EVERTUNE_MLFLOW_URI", f"sqlite:///{home}/mlflow/mlflow.db"),
+        mlflow_artifacts=_text(env, "EVERTUNE_MLFLOW_ARTIFACTS", f"{home}/mlflow/artifacts"),
+        remote=_text(env, "EVERTUNE_REMOTE", f"{home}/remote"),
+        python=_text(env, "EVERTUNE_PYTHON", sys.executable),
+        mlflow_ui=_text(env, "EVERTUNE_MLFLOW_UI", ""),
+        evidently_ui=_text(env, "EVERTUNE_EVIDENTLY_UI", ""),
         gpus=_number(env, "EVERTUNE_GPUS", default=1, least=0),
         lease_s=_number(env, "EVERTUNE_LEASE_S", default=300, least=1),
-        subject_salt=env.get("EVERTUNE_SUBJECT_SALT", ""),
+        subject_salt=_text(env, "EVERTUNE_SUBJECT_SALT", ""),
     )
+
+
+def _text(env: Mapping[str, str], name: str, default: str) -> str:
+    # Set to nothing is not set, as in a shell's ${NAME:-default}: else the home would be the working directory.
+    return env.get(name) or default
 
 
 def _number(env: Mapping[str, str], name: str, *, default: int, least: int) -> int:

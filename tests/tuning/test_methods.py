@@ -29,8 +29,9 @@ def test_biases_and_norms_do_not_decay(base: Path) -> None:
     assert {p.ndim for p in plain["params"]} == {1}
 
 
-def test_lora_trains_adapters_and_the_head_only(base: Path) -> None:
-    model = methods.build(base, tiny.LABELS, Tuning(method="lora"), CPU)
+@pytest.mark.parametrize("frozen", [True, False])
+def test_lora_trains_adapters_and_the_head_only(base: Path, frozen: bool) -> None:
+    model = methods.build(base, tiny.LABELS, Tuning(method="lora", freeze_embeddings=frozen), CPU)
     names = methods.trainable(model)
     assert all("lora_" in name or "classifier" in name for name in names)
     assert any("classifier" in name for name in names)

@@ -82,7 +82,8 @@ class Tuning(Options):
     tokens_per_batch: Annotated[int, Field(ge=16)] = 1024
     """Token budget of one optimiser step; rows of near-equal length share a batch. For `lora` the default is 512."""
     freeze_embeddings: bool = True
-    """Leave the token embeddings as they are: rarely worse on small data, and much faster on a CPU."""
+    """Leave the token embeddings as they are: rarely worse on small data, and much faster on a CPU.
+    `lora` always does."""
     precision: Precision = Precision.AUTO
     """`auto` takes bf16 where the processor or GPU computes in it."""
     early_stopping: Annotated[int, Field(ge=1)] | None = 2

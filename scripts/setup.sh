@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh              does nothing where .venv is already what the locks say
 #   EVERTUNE_TORCH=cpu|cuda       which build of torch; by default cuda where nvidia-smi finds a GPU, else cpu
-#   PYTHON=/path/to/python        which interpreter; by default the first of python3.12, python3.11, python3 that fits
+#   PYTHON=/path/to/python        which interpreter; by default the first of python3, python3.12, python3.11 that fits
 #
 # The stamp is written last: a .venv without it was cut off in the middle and is built anew.
 set -euo pipefail

@@ -165,6 +165,13 @@ HOSTILE = {
     "many of the same": "{ projects { " + "slug " * 400 + "} }",
     "cost": "{ projects { releases(limit: 100) { lineage { runKey } } } }",
     "cost by a variable": 'query($n: Int) {project(slug: "reviews") {releases(limit: $n) {lineage {runKey}}}}',
+    "cost by a default": 'query($m: Int! = 1000) {project(slug: "reviews") {releases(limit: $m) {lineage {runKey}}}}',
+    "cost by a default of another operation": (
+        'query A($m: Int! = 1) {project(slug: "reviews") {...f}} '
+        'query B($m: Int! = 1000) {project(slug: "reviews") {...f}} '
+        "fragment f on Project {releases(limit: $m) {lineage {runKey}}}"
+    ),
+    "cost by a whole float": 'query($f: Int!) {project(slug: "reviews") {releases(limit: $f) {lineage {runKey}}}}',
     "introspected again": "{" + " ".join(f"a{n}: __schema {{ types {{ name }} }}" for n in range(3)) + "}",
     "doubling fragments": SPREAD,
     "a fragment in itself": "{ ...f } fragment f on Query { projects { slug } ...f }",
@@ -186,7 +193,7 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_document_is_refused_at_once(client: TestClient, name: str) -> None:
     started = time.perf_counter()
-    response = ask(client, HOSTILE[name], variables={"n": 10**9})
+    response = ask(client, HOSTILE[name], variables={"n": 10**9, "f": 1000.0})
     assert response.status_code in (400, 413), response.text[:500]
     assert response.headers["content-type"] == "application/problem+json"
     assert time.perf_counter() - started < 5

@@ -20,6 +20,7 @@ from graphql import (
     OperationDefinitionNode,
     SelectionNode,
     SelectionSetNode,
+    ValueNode,
     VariableNode,
     parse,
 )
@@ -77,7 +78,7 @@ def read(query: str, limits: Limits) -> DocumentNode:
 
 def check(document: DocumentNode, variables: Mapping[str, object] | None, limits: Limits) -> Asked:
     """What the document asks for. Raises 400 where that is beyond a limit."""
-    walk = _Walk(variables or {}, _fragments(document))
+    walk = _Walk(variables or {}, _defaults(document), _fragments(document))
     asked = Asked()
     for definition in document.definitions:
         if isinstance(definition, OperationDefinitionNode):
@@ -100,6 +101,22 @@ def refused(why: str) -> RefusedError:
     )
 
 
+def _defaults(document: DocumentNode) -> dict[str, int]:
+    """What variables are where they are not given; the largest, where several operations have one of this name."""
+    found: dict[str, int] = {}
+    for operation in document.definitions:
+        if isinstance(operation, OperationDefinitionNode):
+            for one in operation.variable_definitions or ():
+                if isinstance(one.default_value, IntValueNode):
+                    name = one.variable.name.value
+                    found[name] = max(found.get(name, 0), _number(one.default_value))
+    return found
+
+
+def _number(node: IntValueNode) -> int:
+    return int(node.value[:9])  # more digits are beyond every limit
+
+
 def _fragments(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
     return {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
 
@@ -107,6 +124,7 @@ def _fragments(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
 @dataclass(slots=True)
 class _Walk:
     variables: Mapping[str, object]
+    defaults: Mapping[str, int]
     fragments: Mapping[str, FragmentDefinitionNode]
     measured: dict[str, Asked] = field(default_factory=dict)
     open: set[str] = field(default_factory=set)
@@ -154,12 +172,13 @@ class _Walk:
         )
 
     def _length(self, node: FieldNode) -> int:
-        for argument in node.arguments:
-            if argument.name.value != "limit":
-                continue
-            if isinstance(argument.value, IntValueNode):
-                return max(1, min(int(argument.value.value[:9]), 10**6))
-            if isinstance(argument.value, VariableNode):
-                value = self.variables.get(argument.value.name.value)
-                return max(1, min(value, 10**6)) if isinstance(value, int) else LISTS[node.name.value]
-        return LISTS[node.name.value]
+        given = next((one.value for one in node.arguments if one.name.value == "limit"), None)
+        value = self._value(given)
+        # A float that is whole passes for an Int.
+        return max(1, int(min(value, 10**6))) if isinstance(value, int | float) else LISTS[node.name.value]
+
+    def _value(self, given: ValueNode | None) -> object:
+        if isinstance(given, VariableNode):
+            name = given.name.value
+            return self.variables[name] if name in self.variables else self.defaults.get(name)
+        return _number(given) if isinstance(given, IntValueNode) else None

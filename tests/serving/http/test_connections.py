@@ -23,6 +23,8 @@ from evertune.serving.http.limits import Limits
 from evertune.serving.http.server import Server
 from evertune.serving.http.service import Service
 
+PREDICT = f"/v1/projects/{world.REVIEWS}/predict"
+AUTHORIZED = f"Authorization: {world.bearer('full')['Authorization']}".encode()
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
 
@@ -153,6 +155,68 @@ def test_a_head_beyond_all_measure_is_refused(serving: Serving, pieces: int, whe
     assert said.startswith(b"HTTP/1.1 431 ") or (pieces > 1 and said == b"")
     assert _refused(started, "head-too-large")
     assert started.answers_others()
+
+
+def _chunked(path: str, *more: bytes) -> bytes:
+    """A POST with a small body in one piece, whose end, with whatever headers, is still to come."""
+    head = [f"POST {path} HTTP/1.1".encode(), b"Host: 127.0.0.1", b"Transfer-Encoding: chunked"]
+    head += [b"Content-Type: application/json", *more]
+    return b"\r\n".join(head) + b'\r\n\r\n10\r\n{"texts":"good"}\r\n'
+
+
+@pytest.mark.parametrize("trailers", [b"X-Long: " + b"x" * 50_000, b"X-Many: 1\r\n" * 5_000])
+@pytest.mark.parametrize(("path", "status"), [("/healthz", b"405 "), (PREDICT, b"431 ")])
+def test_headers_without_end_behind_a_body_are_refused_too(
+    serving: Serving, trailers: bytes, path: str, status: bytes
+) -> None:
+    """Whether the answer is there already, or waits for the body's end: both would keep them in the memory."""
+    started = serving(Limits(head_bytes=20_000))
+    with started.connect() as connection:
+        connection.sendall(_chunked(path, AUTHORIZED) + b"0\r\n")
+        for at in range(0, len(trailers), 500):
+            time.sleep(0.0005)
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(trailers[at : at + 500])
+        said = _rest(connection)
+    assert said.startswith(b"HTTP/1.1 " + status) or said == b""
+    assert _refused(started, "head-too-large")
+    assert started.answers_others()
+
+
+def test_a_head_without_end_is_refused_while_an_earlier_request_is_at_work(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, ended = serving(Limits(head_bytes=20_000)), threading.Event()
+    monkeypatch.setattr(started.service.log, "find", lambda _: ended.wait(20) and None)
+    with started.connect() as connection:
+        connection.sendall(b"GET /v1/predictions/one HTTP/1.1\r\nHost: 127.0.0.1\r\n" + AUTHORIZED + b"\r\n\r\n")
+        connection.sendall(HEAD + b"X-Long: ")
+        for _ in range(100):
+            time.sleep(0.0005)
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(b"x" * 500)
+        assert _rest(connection) == b""
+        ended.set()
+    assert _refused(started, "head-too-large")
+    assert started.answers_others()
+
+
+def test_headers_behind_a_body_are_none_of_the_request(serving: Serving) -> None:
+    started = serving(Limits())
+    with started.connect() as connection:
+        connection.sendall(_chunked(PREDICT) + b"0\r\n" + AUTHORIZED + b"\r\n\r\n")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 401 ")
+
+
+def test_a_body_in_many_small_chunks_is_no_head(serving: Serving) -> None:
+    """What frames the pieces is many times as large as the bound; it comes with pieces, and so it counts for none."""
+    started = serving(Limits(head_bytes=1_000))
+    with started.connect() as connection:
+        connection.sendall(_chunked(PREDICT, AUTHORIZED))
+        for _ in range(500):
+            connection.sendall(b"1;ext=0123456789\r\n \r\n")
+        connection.sendall(b"0\r\n\r\n")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
 
 
 def test_more_connections_than_there_may_be_are_told_so(serving: Serving) -> None:

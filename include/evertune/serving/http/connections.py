@@ -22,7 +22,9 @@ class Connection(HttpToolsProtocol):
 
     service: Service
     _patience: asyncio.TimerHandle | None = None
-    _in_head = False
+    _in_head = _in_body = False
+    _went_on = False
+    """Whether what came last ended a head or held a part of a body."""
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -35,24 +37,36 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand on what came, and see whether a head that it belongs to takes too long or becomes too large."""
+        self._went_on = False
         super().data_received(data)
-        if self.transport.is_closing() or not self._idle:
+        if self.transport.is_closing():
             return
-        self._wait()
-        if self._in_head:
-            self._head_bytes += len(data)
+        if self._idle:
+            self._wait()
+        if self._in_head or self._in_body:
+            self._head_bytes = 0 if self._went_on else self._head_bytes + len(data)
             if self._head_bytes > self.service.limits.head_bytes:
-                self._refuse("head-too-large", too_large(self.service))
+                self._refuse("head-too-large", too_large(self.service) if self._unanswered else None)
 
     def on_message_begin(self) -> None:
         """A head begins."""
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._in_body, self._head_bytes = True, False, 0
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header of the head. Those behind a body (trailers) are no part of it, and nobody asks for them."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body. What comes instead of one, trailers and what stands before a chunk, is measured."""
+        self._went_on = True
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         """A head is whole: a request begins, if it is not too large."""
         self._wait_no_more()
-        self._in_head = False
+        self._in_head, self._in_body, self._went_on = False, True, True
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > self.service.limits.head_bytes:
             self.app = self._answer_too_large
@@ -66,6 +80,11 @@ class Connection(HttpToolsProtocol):
     @property
     def _idle(self) -> bool:
         return self.cycle is None or bool(self.cycle.response_complete)
+
+    @property
+    def _unanswered(self) -> bool:
+        """Whether what comes has no answer yet, and no other one is under way."""
+        return self._idle if self._in_head else not self.cycle.response_started
 
     def _wait(self) -> None:
         if self._patience is None:

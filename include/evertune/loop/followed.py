@@ -9,12 +9,12 @@ import structlog
 from sqlalchemy import Engine
 
 from evertune.ledger import engine as ledger_engine
-from evertune.ledger import releases, servers
+from evertune.ledger import releases, servers, steps
 from evertune.loop.lineage import of_release
 from evertune.loop.release import check_signature
 from evertune.project.load import find, load
 from evertune.project.options import Serving
-from evertune.records import EvertuneError, JsonObject, Release
+from evertune.records import EvertuneError, JsonObject, Release, Step
 from evertune.serving.engine import build
 from evertune.serving.engine.report import EngineReport
 from evertune.serving.engine.served import Served
@@ -65,12 +65,12 @@ class LedgerReleases:
         slug, version, settings = release.project, release.model_version, self._settings
         check_signature(slug, version, release.digest, settings)
         bundle = mlflow.fetch(settings, slug, version, release.digest, to / "bundle")
-        options = self._options(slug)
+        options = self._options(release)
         return Fetched(
             bundle=bundle,
             checks=mlflow.fetch_checks(settings, slug, version, to / "checks.parquet"),
             about=self._about(release, options),
-            allowed_loss=options.int8.allowed_loss,
+            allowed_loss=(options or Serving()).int8.allowed_loss,
         )
 
     def report(self, slug: str, generation: int | None, engine: EngineReport | None, refusal: str | None) -> None:
@@ -83,15 +83,24 @@ class LedgerReleases:
         answers, built = (before.generation, before.engine) if before else (None, None)
         servers.report(self._ledger.engine, self._server, slug, answers, built, generation, refusal)
 
-    def _options(self, slug: str) -> Serving:
-        # The file as it is now, not as it was at the training: how a model is served may change without a new one.
-        try:
-            return load(find(slug, self._settings)).serving
-        except EvertuneError as fault:
-            log.warning("serving.project_file", project=slug, reason=str(fault), options="defaults")
-            return Serving()
+    def _options(self, release: Release) -> Serving | None:
+        """How the project is to be served; ``None`` where nobody knows.
 
-    def _about(self, release: Release, options: Serving) -> JsonObject:
+        By its file as it is now, not as it was at the training: how a model is served may change without a new one.
+        Where that cannot be read, as the run has frozen it: traffic that was to stay must not go for a slip in a file.
+        """
+        try:
+            return load(find(release.project, self._settings)).serving
+        except EvertuneError as fault:
+            claimed = steps.result(self._ledger.engine, release.run_key, Step.CLAIM) or {}
+            frozen = claimed.get("project", {}).get("serving")
+            log.warning(
+                "serving.project_file", project=release.project, reason=str(fault),
+                options="defaults" if frozen is None else "those of the release's run",
+            )  # fmt: skip
+            return None if frozen is None else Serving.model_validate(frozen)
+
+    def _about(self, release: Release, options: Serving | None) -> JsonObject:
         from evertune.releases import mlflow
 
         known = of_release(self._ledger.engine, release)
@@ -99,8 +108,8 @@ class LedgerReleases:
             "card": mlflow.fetch_card(self._settings, release.project, release.model_version),
             "metrics": (known["evaluation"] or {}).get("challenger") or {},
             "data_version": known["dataset_version"],
-            "log_unavailable": options.log_unavailable.value,
-            "retention_days": options.retention_days,
+            "log_unavailable": (options or Serving()).log_unavailable.value,
+            "retention_days": options.retention_days if options else None,
         }
 
 

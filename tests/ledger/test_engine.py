@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -20,6 +22,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, MetaData, create_engine, inspect, text
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.exc import IntegrityError
+from tests.ledgers import on_postgresql
 
 from evertune.ledger import connections, events, releases, runs, traffic_tables, triggers
 from evertune.ledger import engine as engines
@@ -271,6 +274,22 @@ def test_no_fault_tells_the_password(url: str) -> None:
 def test_a_database_that_is_not_there_is_unreachable() -> None:
     with pytest.raises(UnreachableError, match="did not answer"):
         engines.ready("postgresql://postgres@127.0.0.1:1/ledger")
+
+
+@pytest.mark.services
+def test_a_database_whose_machine_vanishes_is_not_waited_for_long() -> None:
+    """Neither behind a question that nobody acknowledges, nor for an answer that never comes."""
+    with on_postgresql() as url:
+        engine = engines.connect(url)
+        with engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            with socket.socket(fileno=os.dup(driver.fileno())) as line:
+                unacknowledged_ms = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+                names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+                idle, every, times = (line.getsockopt(socket.IPPROTO_TCP, name) for name in names)
+        engine.dispose()
+    assert 0 < unacknowledged_ms <= 30_000
+    assert idle + every * times <= 30
 
 
 def test_a_ledger_in_memory_is_refused() -> None:

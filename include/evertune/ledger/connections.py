@@ -13,6 +13,11 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 BUSY_S = 30
 """Seconds to wait for another writer before giving up."""
+REACH_S = 10
+"""Seconds to wait for a connection."""
+GONE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
+"""A database whose machine vanished is told from a slow one after 25 s: by itself TCP waits a quarter of an hour for
+it, and so would whoever reads keys and releases. libpq's names; milliseconds the last one, seconds the others."""
 
 
 def keep_to_one_process(engine: Engine) -> None:

@@ -67,7 +67,7 @@ def _engine(url: URL, *, foreign_keys: bool) -> Engine:
     try:
         engine = create_engine(
             url,
-            connect_args={"connect_timeout": 10},
+            connect_args={"connect_timeout": connections.REACH_S, **connections.GONE},
             hide_parameters=True,
             pool_pre_ping=True,
             pool_timeout=connections.BUSY_S,

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.serving.log.made import Disk
+from tests.serving.log.made import Disk, segment
 
 from evertune.serving.log import LogError, LogFullError, frames, writer
-from evertune.serving.log.nodes import claim, segments
+from evertune.serving.log.nodes import Node, claim, segments
 from evertune.serving.log.writer import Writer
 
 
@@ -232,6 +232,25 @@ def test_a_segment_that_cannot_even_be_cut_loses_nothing_that_was_acknowledged(
     assert torn.torn == 15
     assert [record.payload for record in whole.records] == [b"after"]
     assert before != after
+
+
+def test_a_segment_that_somebody_else_has_made_stays(
+    stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Locks that do not reach other machines (some network disks) let two servers have one folder."""
+    one, real = stage(), Node.next
+    path = one.node.folder / f"{(1 << 24) | one.node.tag:016x}.log"
+    segment(path, [b"theirs"], (1 << 24) | one.node.tag)
+    numbers = iter([(1 << 24) | one.node.tag])
+    monkeypatch.setattr(Node, "next", lambda self, now: next(numbers, None) or real(self, now))
+
+    async def run() -> None:
+        with pytest.raises(LogError, match="exists"):
+            await one.put(b"refused")
+        await one.put(b"ours")
+
+    asyncio.run(run())
+    assert list(one.stored().values()) == [b"theirs", b"ours"]
 
 
 def test_a_caller_that_went_away_holds_up_nobody(stage: Callable[..., Stage], disk: Disk) -> None:

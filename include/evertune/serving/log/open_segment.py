@@ -46,11 +46,13 @@ class OpenSegment:
         self._end = at
 
     def cut(self) -> None:
-        """Back to the last acknowledged byte; a segment without any record goes."""
+        """Back to the last acknowledged byte; a segment without any record goes, if it is this one's file."""
+        if self._descriptor < 0:
+            return
         try:
             if self._end <= HEADER_BYTES:
                 self.path.unlink(missing_ok=True)
-            elif self._descriptor >= 0:
+            else:
                 os.ftruncate(self._descriptor, self._end)
         except (
             OSError

@@ -1,4 +1,6 @@
+import gc
 import json
+import weakref
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from evertune.records import UnfitError
-from evertune.text import encode, load_tokenizer, spans
+from evertune.text import encode, load_tokenizer, spans, tokens
 
 CORPUS = ["the cat sat on the mat", "a dog and [SEP] a bird", "im_start im_end user SEP CLS </s> <s> mask"] * 5
 CHATTY = ["<|im_start|>", "<|im_end|>", "<unk>"]
@@ -139,6 +141,27 @@ def test_a_folder_without_a_tokenizer_is_told(tmp_path: Path, content: str | Non
         (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(UnfitError, match=said):
         load_tokenizer(tmp_path)
+
+
+def test_each_tokenizer_is_looked_into_once_and_let_go_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server has one for each of many projects and takes a new one with every release; a look takes 15 ms."""
+    looks: list[None] = []
+    read = tokens._read_frame
+
+    def count(tokenizer: Tokenizer) -> tokens._Frame:
+        looks.append(None)
+        return read(tokenizer)
+
+    monkeypatch.setattr(tokens, "_read_frame", count)
+    wordpiece().save(str(tmp_path / "tokenizer.json"))
+    many = [load_tokenizer(tmp_path) for _ in range(20)]
+    for _ in range(2):
+        assert len({tuple(encode(one, ["the cat"], 16)[0][0]) for one in many}) == 1
+    assert len(looks) == 20
+    last = weakref.ref(many[-1])
+    many.clear()
+    gc.collect()
+    assert last() is None
 
 
 def test_padding_and_truncation_of_the_file_do_not_hold(loaded: dict[str, Tokenizer]) -> None:

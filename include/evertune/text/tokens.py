@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 from evertune.records import UnfitError
 
@@ -55,8 +55,18 @@ class _Frame(NamedTuple):
     control: frozenset[int]
 
 
-@lru_cache(maxsize=8)
+_FRAMES: WeakKeyDictionary[Tokenizer, _Frame] = WeakKeyDictionary()
+"""Each is read once (15 ms) and goes with its tokenizer, however many a server has and lets go of."""
+
+
 def _frame(tokenizer: Tokenizer) -> _Frame:
+    found = _FRAMES.get(tokenizer)
+    if found is None:
+        found = _FRAMES[tokenizer] = _read_frame(tokenizer)
+    return found
+
+
+def _read_frame(tokenizer: Tokenizer) -> _Frame:
     plain = tokenizer.encode("a", add_special_tokens=False).ids
     framed = tokenizer.encode("a").ids
     start = next(at for at in range(len(framed)) if framed[at : at + len(plain)] == plain)

@@ -34,6 +34,31 @@ def test_scores_are_those_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     assert found[2:] == pytest.approx(expected)
 
 
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from("abcd"), st.sampled_from("abcd")), min_size=1))
+def test_each_point_of_the_history_has_the_f1_of_all_that_counts_then(
+    given_labels: list[tuple[int, str, str]],
+) -> None:
+    """The same answers are labelled again, and what is old goes."""
+    quality = Quality()
+    for number, (id_, truth, predicted) in enumerate(given_labels):
+        at = NOW + number * SPAN / 4
+        quality.add("reviews", _label(id_, truth, predicted, at=at))
+        now, point = quality.now("reviews", at)[1], quality.history("reviews", at)[-1]
+        assert (point.f1, point.labelled) == (pytest.approx(now.f1), now.labelled)
+
+
+def test_a_label_is_counted_without_a_look_at_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that starts reads those of a week, and its loop waits for that."""
+    looks: list[object] = []
+    monkeypatch.setattr("evertune.serving.http.quality.scores", looks.append)
+    quality = Quality()
+    quality.rebuild("reviews", [_label(number, str(number % 77), str(number % 76)) for number in range(2 * MOST)])
+    quality.add("reviews", _label(0))
+    assert looks == []
+    assert quality.history("reviews", NOW)[-1].labelled == MOST
+
+
 def test_without_labels_there_are_no_scores() -> None:
     assert scores(Counter()) is None
     assert Quality().now("reviews", NOW) == {}

@@ -199,6 +199,12 @@ def test_other_methods_paths_and_parameters(client: TestClient, method: str, pat
     assert response.headers["content-type"] == "application/problem+json"
 
 
+def test_another_method_is_told_which_one_is_meant(client: TestClient) -> None:
+    response = client.get("/v1/projects/reviews/predict", headers=bearer("full"))
+    assert "Use POST." in response.json()["detail"]
+    assert response.headers["allow"] == "POST"
+
+
 def test_a_fault_of_the_server_is_a_problem_without_its_insides(
     start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

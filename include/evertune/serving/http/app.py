@@ -67,13 +67,16 @@ async def _keep_quality(service: Service) -> None:
         await feedback.count_elsewhere(service)
 
 
-async def _http_fault(_: Request, fault: Exception) -> Response:
+async def _http_fault(request: Request, fault: Exception) -> Response:
     assert isinstance(fault, HTTPException)  # noqa: S101 - it is registered for that
     if fault.status_code == 404:
         return RefusedError(
             404, "unknown", "There is nothing at this path. GET /openapi.json lists what there is."
         ).response()
-    return RefusedError(fault.status_code, "method", str(fault.detail), headers=dict(fault.headers or {})).response()
+    headers = dict(fault.headers or {})
+    allowed = f" Use {headers['Allow']}." if "Allow" in headers else ""
+    said = f"{request.method} is not for this path.{allowed} GET /openapi.json lists what there is."
+    return RefusedError(fault.status_code, "method", said, headers=headers).response()
 
 
 async def _not_understood(_: Request, fault: Exception) -> Response:

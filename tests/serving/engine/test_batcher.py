@@ -215,6 +215,26 @@ def test_projects_take_turns_however_much_one_asks_for(tmp_path: Path) -> None:
     run(check)
 
 
+def test_one_large_request_keeps_out_no_other_project(tmp_path: Path) -> None:
+    """It passes alone whatever its size, and so may be larger than what all projects may hold together."""
+    folder = made.tokenizer_folder(tmp_path)
+    greedy, modest, third = (made.served(folder, slug) for slug in ("greedy", "modest", "third"))
+
+    async def check() -> None:
+        sums(greedy).gate.clear()
+        async with batcher(queue_tokens=100) as engine:
+            large = asyncio.ensure_future(engine.submit(greedy, ["a fine film"] * 60, deadline=soon()))
+            await until(lambda: engine.waiting_tokens > 2 * 100)
+            fair = asyncio.ensure_future(engine.submit(modest, ["a fine film"], deadline=soon()))
+            await until(lambda: engine.depth == 61)
+            with pytest.raises(OverloadedError):
+                await engine.submit(third, ["a fine film"] * 60, deadline=soon())
+            sums(greedy).gate.set()
+            assert [len(answers) for answers in await asyncio.gather(large, fair)] == [60, 1]
+
+    run(check)
+
+
 def test_a_long_explanation_does_not_hold_up_plain_answers_of_its_project(served: Served) -> None:
     sums(served).seconds = 0.01
 

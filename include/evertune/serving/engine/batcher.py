@@ -118,12 +118,19 @@ class Batcher:
             # A single request passes whatever its size; else each project has its part of the queue.
             if held and held + request.cost > self._queue_tokens // (1 + others):
                 raise OverloadedError(self._seconds(total))
-            if total and total + request.cost > 2 * self._queue_tokens:
+            if total and self._parts() + request.cost > 2 * self._queue_tokens:
                 raise OverloadedError(self._seconds(total))
             self._held[project] += request.cost
             self._texts += len(request.texts)
             self._lanes.add(request)
             self._state.notify()
+
+    def _parts(self) -> int:
+        """Tokens that wait, those of a project as no more than a whole queue.
+
+        Its one large request, which passes whatever its size, must not keep out all other projects.
+        """
+        return sum(min(tokens, self._queue_tokens) for tokens in self._held.values())
 
     def _seconds(self, tokens: int) -> float:
         return min(30.0, max(0.1, tokens / self._speed / len(self._threads)))

@@ -235,6 +235,23 @@ def test_one_large_request_keeps_out_no_other_project(tmp_path: Path) -> None:
     run(check)
 
 
+def test_a_large_explanation_keeps_out_no_plain_answers_of_its_project(served: Served) -> None:
+    async def check() -> None:
+        sums(served).gate.clear()
+        async with batcher(queue_tokens=100) as engine:
+            large = asyncio.ensure_future(
+                engine.submit(served, ["it was a very good film " * 4], explain=True, deadline=soon(20))
+            )
+            await until(lambda: engine.waiting_tokens > 2 * 100)
+            plain = asyncio.ensure_future(engine.submit(served, ["a fine film"], deadline=soon()))
+            await until(lambda: engine.depth == 2)
+            sums(served).gate.set()
+            assert [len(answers) for answers in await asyncio.gather(large, plain)] == [1, 1]
+        assert engine.waiting_tokens == 0
+
+    run(check)
+
+
 def test_a_long_explanation_does_not_hold_up_plain_answers_of_its_project(served: Served) -> None:
     sums(served).seconds = 0.01
 

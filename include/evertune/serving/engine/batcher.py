@@ -40,7 +40,8 @@ class Batcher:
     ) -> None:
         """``tokens_per_batch``: larger batches leave the caches, which costs more than they save in calls.
 
-        ``queue_tokens`` bounds what waits, estimated; each of several projects has an equal part of it.
+        ``queue_tokens`` bounds what waits, estimated; each of several projects has an equal part of it, and
+        so have the explanations of each.
 
         ``threads`` compute, one a core by default.
 
@@ -109,7 +110,7 @@ class Batcher:
     # -- on the event loop
 
     def _admit(self, request: Request) -> None:
-        project = request.served.release.project
+        project = request.part
         with self._state:
             if self._closing:
                 raise OverloadedError(1.0, "The server is ending. Try again in a moment.")
@@ -223,7 +224,7 @@ class Batcher:
         with self._state:
             for request in {request for request, _ in done if not request.over}:
                 request.over = True
-                project = request.served.release.project
+                project = request.part
                 self._held[project] -= request.cost
                 self._texts -= len(request.texts)
                 if not self._held[project]:

@@ -45,6 +45,15 @@ class Request:
         return self.served.release.project, self.explain
 
     @property
+    def part(self) -> str:
+        """Whose part of the queue it takes: its project's, or that of its project's explanations.
+
+        One explanation may be larger than a part, and would leave nothing of it for plain answers.
+        """
+        project = self.served.release.project
+        return f"{project} explained" if self.explain else project
+
+    @property
     def opened(self) -> bool:
         """Whether all its texts have become rows."""
         return len(self.encoded) == len(self.texts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import resource
 import signal
 import socket
@@ -154,6 +155,25 @@ def test_a_head_beyond_all_measure_is_refused(serving: Serving, pieces: int, whe
         said = _rest(connection)
     assert said.startswith(b"HTTP/1.1 431 ") or (pieces > 1 and said == b"")
     assert _refused(started, "head-too-large")
+    assert started.answers_others()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 100,  # somebody tries TLS
+        HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        HEAD + b"X Y: 1\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_told_as_everything_else(serving: Serving, sent: bytes) -> None:
+    started = serving(Limits())
+    with started.connect() as connection:
+        connection.sendall(sent)
+        head, _, body = _rest(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["type"] == "urn:evertune:bad-http"
     assert started.answers_others()
 
 

@@ -16,6 +16,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # noqa: TID
 from evertune.serving.http.problems import MEDIA_TYPE, RefusedError, dumps, overloaded
 from evertune.serving.http.service import Service
 
+NO_HTTP = RefusedError(
+    400, "bad-http", "This is no HTTP/1.1 request that can be read. See which client or proxy made it.", close=True
+)
+
 
 class Connection(HttpToolsProtocol):
     """One connection. While a response is under way the request's own deadline holds."""
@@ -47,6 +51,11 @@ class Connection(HttpToolsProtocol):
             self._head_bytes = 0 if self._went_on else self._head_bytes + len(data)
             if self._head_bytes > self.service.limits.head_bytes:
                 self._refuse("head-too-large", too_large(self.service) if self._unanswered else None)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words say no more
+        """What came is no HTTP; that is told as everything else is."""
+        self.transport.write(_raw(NO_HTTP))
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         """A head begins."""

@@ -90,6 +90,7 @@ class RefusedError(Exception):
 
 
 TITLES = {
+    "bad-http": "The request is not HTTP",
     "bad-json": "The body is not JSON",
     "body-too-large": "The body is too large",
     "body-too-slow": "The body did not arrive in time",

@@ -25,6 +25,8 @@ from evertune.serving.http.server import Server
 from evertune.serving.http.service import Service
 
 PREDICT = f"/v1/projects/{world.REVIEWS}/predict"
+MUCH = 2_000_000
+"""Bytes that come in several pieces, however busy the server is: it reads a quarter of a megabyte at most at once."""
 AUTHORIZED = f"Authorization: {world.bearer('full')['Authorization']}".encode()
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
@@ -184,7 +186,7 @@ def _chunked(path: str, *more: bytes) -> bytes:
     return b"\r\n".join(head) + b'\r\n\r\n10\r\n{"texts":"good"}\r\n'
 
 
-@pytest.mark.parametrize("trailers", [b"X-Long: " + b"x" * 50_000, b"X-Many: 1\r\n" * 5_000])
+@pytest.mark.parametrize("trailers", [b"X-Long: " + b"x" * MUCH, b"X-Many: 1\r\n" * (MUCH // 11)])
 @pytest.mark.parametrize(("path", "status"), [("/healthz", b"405 "), (PREDICT, b"431 ")])
 def test_headers_without_end_behind_a_body_are_refused_too(
     serving: Serving, trailers: bytes, path: str, status: bytes
@@ -193,10 +195,8 @@ def test_headers_without_end_behind_a_body_are_refused_too(
     started = serving(Limits(head_bytes=20_000))
     with started.connect() as connection:
         connection.sendall(_chunked(path, AUTHORIZED) + b"0\r\n")
-        for at in range(0, len(trailers), 500):
-            time.sleep(0.0005)
-            with contextlib.suppress(ConnectionError):
-                connection.sendall(trailers[at : at + 500])
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(trailers)
         said = _rest(connection)
     assert said.startswith(b"HTTP/1.1 " + status) or said == b""
     assert _refused(started, "head-too-large")
@@ -211,10 +211,8 @@ def test_a_head_without_end_is_refused_while_an_earlier_request_is_at_work(
     with started.connect() as connection:
         connection.sendall(b"GET /v1/predictions/one HTTP/1.1\r\nHost: 127.0.0.1\r\n" + AUTHORIZED + b"\r\n\r\n")
         connection.sendall(HEAD + b"X-Long: ")
-        for _ in range(100):
-            time.sleep(0.0005)
-            with contextlib.suppress(ConnectionError):
-                connection.sendall(b"x" * 500)
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(b"x" * MUCH)
         assert _rest(connection) == b""
         ended.set()
     assert _refused(started, "head-too-large")

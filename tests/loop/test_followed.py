@@ -21,7 +21,7 @@ from evertune.project import Project
 from evertune.records import Cause, Release, Step
 from evertune.releases import mlflow
 from evertune.releases.promote import promote
-from evertune.serving.follower import Fetched
+from evertune.serving.origin import Fetched
 from evertune.settings import Settings
 
 SLUG = "small-reviews"

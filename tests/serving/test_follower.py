@@ -343,15 +343,24 @@ def test_a_model_that_answers_nonsense_is_refused(ledger: Ledger, home: Path, mo
     assert "not finite" in server.live.refused[SLUG].reason
 
 
-def test_what_was_away_is_tried_again_after_ten_minutes(ledger: Ledger, home: Path) -> None:
+def test_what_was_away_is_tried_again_soon_and_then_less_and_less_often(ledger: Ledger, home: Path) -> None:
     ledger.promote(1)
     server = Server(ledger, home).boot()
     ledger.promote(2)
     ledger.mlflow_away = True
     server.follower.tick()
-    ledger.mlflow_away = False
-    server.follower.tick()
+    tries, pauses = len(ledger.fetches), list[float]()
+    for _ in range(8):
+        waited = 0.0
+        while len(ledger.fetches) == tries:
+            waited += 5
+            server.now += 5
+            server.follower.tick()
+        tries = len(ledger.fetches)
+        pauses.append(waited)
+    assert pauses == [10, 20, 40, 80, 160, 320, RETRY_S, RETRY_S]
     assert (server.answers, server.live.refused[SLUG].reason) == (1, "MLflow is away")
+    ledger.mlflow_away = False
     server.now += RETRY_S
     server.follower.tick()
     assert (server.answers, server.live.refused) == (2, {})

@@ -22,8 +22,9 @@ class Client:
     """Talks to one server with one key. Safe in threads; close it, or use it as a context manager.
 
     A request that the server was too busy for (429, 503) is sent again after the time that the server names, and one
-    that did not get through (no connection) as well: the server has kept nothing of these. One that broke off on the
-    way is sent again only where it reads. Everything else is a :class:`ProblemError` at once.
+    that did not get through (no connection) as well: the server has answered nothing of these, though its log may hold
+    one whose disk or time ran out while it was written. One that broke off on the way is sent again only where it
+    reads. Everything else is a :class:`ProblemError` at once.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ stays, and the ledger's table of servers, ``status`` and ``/metrics`` say why. A
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -28,8 +29,9 @@ from evertune.serving.shelf import Kept, Shelf
 
 log = logging.getLogger(__name__)
 
-RETRY_S = 600.0
-"""A release that was refused because something was away or full is tried again after this time."""
+FIRST_RETRY_S, RETRY_S = 10.0, 600.0
+"""A release that was refused because something was away or full is tried again after this time, which doubles from the
+first to the last: most outages are short, and a try may cost a download."""
 STOP_S = 5.0
 """How long an end waits for the thread: a download cannot be interrupted, and what a kill leaves is never used."""
 
@@ -44,6 +46,7 @@ def _at_once(_slug: str, work: Callable[[], None]) -> None:
 
 class _Refused(NamedTuple):
     generation: int
+    pause: float
     again: float
     """When it may be tried again, by the follower's clock."""
 
@@ -228,8 +231,11 @@ class Follower:
     def _refuse(self, release: Release, fault: Exception) -> None:
         reason = str(fault) if isinstance(fault, EvertuneError) else f"{type(fault).__name__}: {fault}"
         passing = isinstance(fault, (UnreachableError, OSError)) or isinstance(fault.__cause__, OSError)
-        again = self._clock() + RETRY_S if passing else float("inf")
-        self._refused[release.project] = _Refused(release.generation, again)
+        before = self._refused.get(release.project)
+        again_refused = before is not None and before.generation == release.generation
+        pause = min(2 * before.pause, RETRY_S) if before and again_refused else FIRST_RETRY_S
+        again = self._clock() + pause if passing else math.inf
+        self._refused[release.project] = _Refused(release.generation, pause, again)
         self._reports.refused(release.project, release.generation, reason)
         self._live.refuse(release.project, release.generation, reason)
         log.error("generation %s of %s is refused: %s", release.generation, release.project, reason)

@@ -164,6 +164,13 @@ def test_the_groups_of_texts_are_kept_as_hashes_of_this_project(start: Start) ->
     assert stored.answer.group == ann
 
 
+@pytest.mark.parametrize("text", ["", " \n", "\u200b", "\ufeff\u2060 \x00"])
+def test_a_text_in_which_nothing_can_be_seen_is_refused(client: TestClient, text: str) -> None:
+    response = predict(client, ["good", text])
+    assert response.status_code == 422
+    assert "is empty" in response.text
+
+
 @pytest.mark.parametrize(
     "groups", [["Ann"], ["Ann", ""], ["Ann", " "], "", ["Ann", "x" * 1001], [], ["a", "b", "c"], {"a": 1}, [1, 2]]
 )

@@ -71,8 +71,8 @@ def check_texts(texts: Sequence[str], limits: Limits, *, explain: bool) -> None:
 
 
 def _text_fault(text: str, longest: int) -> str | None:
-    if not text or text.isspace():
-        return "is empty"
+    if not any(character.isprintable() and not character.isspace() for character in text):
+        return "is empty"  # to the model too: what is invisible is dropped before it
     return f"has {len(text):,} characters; {longest:,} are allowed" if len(text) > longest else None
 
 

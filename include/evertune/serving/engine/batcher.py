@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from evertune.serving.engine.answers import DeadlineError, EngineError, OverloadedError, Prediction
 from evertune.serving.engine.delivery import Done, deliver, expire
-from evertune.serving.engine.lanes import Lane, Lanes, requests_of, take
+from evertune.serving.engine.lanes import Key, Lane, Lanes, requests_of, take
 from evertune.serving.engine.served import Served, cores
 from evertune.serving.engine.work import Request, Row, cost
 
@@ -51,7 +51,7 @@ class Batcher:
         self._queue_tokens = queue_tokens
         self._clock = clock
         self.observe = observe
-        self._held: Counter[str] = Counter()
+        self._held: Counter[Key] = Counter()
         self._texts = 0
         self._speed = _FIRST_GUESS
         self._lanes = Lanes()
@@ -110,26 +110,26 @@ class Batcher:
     # -- on the event loop
 
     def _admit(self, request: Request) -> None:
-        project = request.part
+        lane = request.lane
         with self._state:
             if self._closing:
                 raise OverloadedError(1.0, "The server is ending. Try again in a moment.")
-            held, total = self._held[project], self._held.total()
-            others = sum(1 for name in self._held if name != project)
-            # A single request passes whatever its size; else each project has its part of the queue.
+            held, total = self._held[lane], self._held.total()
+            others = sum(1 for other in self._held if other != lane)
+            # A single request passes whatever its size; else each lane has its part of the queue.
             if held and held + request.cost > self._queue_tokens // (1 + others):
                 raise OverloadedError(self._seconds(total))
             if total and self._parts() + request.cost > 2 * self._queue_tokens:
                 raise OverloadedError(self._seconds(total))
-            self._held[project] += request.cost
+            self._held[lane] += request.cost
             self._texts += len(request.texts)
             self._lanes.add(request)
             self._state.notify()
 
     def _parts(self) -> int:
-        """Tokens that wait, those of a project as no more than a whole queue.
+        """Tokens that wait, those of a lane as no more than a whole queue.
 
-        Its one large request, which passes whatever its size, must not keep out all other projects.
+        Its one large request, which passes whatever its size, must not keep out all others.
         """
         return sum(min(tokens, self._queue_tokens) for tokens in self._held.values())
 
@@ -224,11 +224,11 @@ class Batcher:
         with self._state:
             for request in {request for request, _ in done if not request.over}:
                 request.over = True
-                project = request.part
-                self._held[project] -= request.cost
+                lane = request.lane
+                self._held[lane] -= request.cost
                 self._texts -= len(request.texts)
-                if not self._held[project]:
-                    del self._held[project]
+                if not self._held[lane]:
+                    del self._held[lane]
         deliver(done)
 
 

@@ -41,17 +41,12 @@ class Request:
 
     @property
     def lane(self) -> tuple[str, bool]:
-        """Requests of one lane are answered in order; explanations, which are long, have lanes of their own."""
-        return self.served.release.project, self.explain
+        """Requests of one lane are answered in order, and share a part of the queue.
 
-    @property
-    def part(self) -> str:
-        """Whose part of the queue it takes: its project's, or that of its project's explanations.
-
-        One explanation may be larger than a part, and would leave nothing of it for plain answers.
+        Explanations, which are long, have lanes of their own: one may be larger than a part, and would leave nothing of
+        it for plain answers.
         """
-        project = self.served.release.project
-        return f"{project} explained" if self.explain else project
+        return self.served.release.project, self.explain
 
     @property
     def opened(self) -> bool:

@@ -58,7 +58,7 @@ def _trainers(where: Settings) -> list[psutil.Process]:
 
 def _checkpoint(where: Settings) -> int:
     """The step of the newest checkpoint that is whole; 0 where there is none."""
-    return max((int(path.parent.name) for path in where.jobs.glob("*/checkpoints/*/manifest.json")), default=0)
+    return max((int(path.parent.name) for path in where.jobs.glob("*/checkpoints/[0-9]*/manifest.json")), default=0)
 
 
 @pytest.mark.parametrize("victims", ["who asked", "the trainer", "both"])

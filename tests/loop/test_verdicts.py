@@ -138,7 +138,8 @@ def test_a_person_may_let_any_version_answer_and_go_back(approved: Told, undecid
     assert (second["run_key"], second["kind"]) == (undecided.told["run_key"], "promote")
     assert mlflow.alias(where, SLUG) == 2
     status, told = evertune(where, "release", "rollback", SLUG, "--to", "7")
-    assert (status, told["error"]["message"].split(" of ")[0]) == (1, "Generation 7")
+    assert status == 1
+    assert told["error"]["message"].startswith(f"{SLUG} has no generation 7 to go back to")
     status, third = evertune(where, "release", "promote", SLUG, "--model-version", "1")
     assert (status, third["generation"]) == (0, 3)
     status, back = evertune(where, "release", "rollback", SLUG, "--to", "1")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,41 @@ def test_bf16_is_taken_only_where_the_processor_multiplies_in_it(
 ) -> None:
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{line}\n")
     monkeypatch.setattr(hardware, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(hardware, "bf16_pays", lambda: True)
     expected = torch.bfloat16 if has else torch.float32
     assert hardware.precision(Precision.AUTO, CPU) is expected
+
+
+def test_a_processor_that_has_bf16_but_is_no_faster_in_it_takes_fp32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx512f avx512_bf16\n")
+    monkeypatch.setattr(hardware, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(hardware, "bf16_pays", lambda: False)
+    assert hardware.precision(Precision.AUTO, CPU) is torch.float32
+
+
+@pytest.mark.parametrize(("bf16_s", "pays"), [(0.5, True), (0.9, False), (1.0, False), (2.0, False)])
+def test_bf16_pays_where_its_products_are_a_good_deal_faster(
+    monkeypatch: pytest.MonkeyPatch, bf16_s: float, pays: bool
+) -> None:
+    # The clock goes by what was multiplied, and the first tries take long, as they do.
+    clock = _Clock([9.0, 9.0] + [1.0, bf16_s] * (hardware._TRIES - 1))
+    monkeypatch.setattr(time, "perf_counter", clock)
+    assert hardware.bf16_pays.__wrapped__() is pays
+
+
+class _Clock:
+    """Every second reading ends what the one before began."""
+
+    def __init__(self, seconds: list[float]) -> None:
+        self._left, self._now, self._begins = iter(seconds), 0.0, True
+
+    def __call__(self) -> float:
+        if not self._begins:
+            self._now += next(self._left)
+        self._begins = not self._begins
+        return self._now
 
 
 def test_a_person_may_decide() -> None:

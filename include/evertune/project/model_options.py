@@ -85,7 +85,7 @@ class Tuning(Options):
     """Leave the token embeddings as they are: rarely worse on small data, and much faster on a CPU.
     `lora` always does."""
     precision: Precision = Precision.AUTO
-    """`auto` takes bf16 where the processor or GPU computes in it."""
+    """`auto` takes bf16 where the processor or GPU computes in it, and faster than in fp32."""
     early_stopping: Annotated[int, Field(ge=1)] | None = 2
     """Stop after this many evaluations without a better validation loss."""
     evaluations_per_epoch: Annotated[int, Field(ge=1, le=100)] = 1

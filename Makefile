@@ -32,7 +32,7 @@ test: setup ## the tests that need nothing outside (under 3 minutes)
 test-all: setup ## every tier that can run on this machine
 	@$(BIN)/python -m pytest $(PARALLEL) -m ""
 
-test-further: setup ## the tiers beyond the default one: real Airflow, MLflow, databases, browser, faults (half an hour)
+test-further: setup ## the tiers beyond the default one: real Airflow, MLflow, databases, browser, faults (a quarter of an hour)
 	@$(BIN)/python -m pytest $(FURTHER) -m "integration or services or faults or browser"
 
 coverage: setup ## the default tier, with the lines that it does not reach

@@ -66,6 +66,12 @@ class Settings(BaseModel):
         """The variables that give a subprocess these very settings."""
         return {f"EVERTUNE_{name.upper()}": str(value) for name, value in self.model_dump().items()}
 
+    def not_started(self, fault: OSError) -> EvertuneError:
+        """What to raise where a process of :attr:`python` could not be started."""
+        return EvertuneError(
+            f"{self.python} cannot be started ({fault.strerror}). Set EVERTUNE_PYTHON to a Python that has evertune."
+        )
+
     def public(self) -> dict[str, str]:
         """The settings as text without passwords, for people and logs."""
         shown = self.model_dump(exclude={"subject_salt"})

@@ -69,6 +69,6 @@ def pin(
     else:
         output.people.print("Now: dvc repro", highlight=False)
         for fault in told:
-            output.notes.print(fault, style="red", markup=False, highlight=False, soft_wrap=True)
+            output.complain(fault)
     if faults:
         raise typer.Exit(UnfitError.exit_code)

@@ -112,7 +112,7 @@ def _complain(message: str, kind: str) -> None:
     if "--json" in sys.argv:
         output.print_json({"error": {"type": kind, "message": message}})
     else:
-        output.notes.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+        output.complain(message)
 
 
 def _quiet_logs() -> None:

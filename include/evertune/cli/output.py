@@ -18,6 +18,11 @@ notes = Console(stderr=True)
 """Standard error, for progress and complaints."""
 
 
+def complain(fault: object) -> None:
+    """What is wrong, in red, on standard error, and never broken within a path."""
+    notes.print(str(fault), style="red", markup=False, highlight=False, soft_wrap=True)
+
+
 def print_json(value: Any) -> None:
     """One JSON object on stdout."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")

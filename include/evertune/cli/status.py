@@ -49,7 +49,7 @@ def command(
             if told:
                 output.people.print(f"{one.project}: {told}", markup=False, highlight=False, soft_wrap=True)
     for fault in faults:
-        output.notes.print(str(fault), style="red", markup=False, highlight=False, soft_wrap=True)
+        output.complain(fault)
 
 
 def _answers(release: Release) -> str:

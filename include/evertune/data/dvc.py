@@ -104,10 +104,7 @@ def _once(workspace: Path, settings: Settings, name: str, arguments: Sequence[st
                 stderr=subprocess.STDOUT,
             )  # fmt: skip
         except OSError as fault:
-            raise EvertuneError(
-                f"{settings.python} cannot be started ({fault.strerror}). Set EVERTUNE_PYTHON to a Python that has "
-                "evertune."
-            ) from fault
+            raise settings.not_started(fault) from fault
         try:
             while (status := _wait(process)) is None:
                 _forward(source)

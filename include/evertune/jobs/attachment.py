@@ -150,10 +150,7 @@ class _Attachment:
                     start_new_session=True,
                 )
             except OSError as fault:
-                raise EvertuneError(
-                    f"{self._settings.python} cannot be started ({fault.strerror}). Set EVERTUNE_PYTHON to a Python "
-                    "that has evertune."
-                ) from fault
+                raise self._settings.not_started(fault) from fault
 
 
 def _error(fault: dict[str, Any]) -> EvertuneError:

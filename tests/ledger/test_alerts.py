@@ -50,6 +50,13 @@ def raised(
     )  # fmt: skip
 
 
+def judged(ledger: Engine, verdict: Callable[..., Outcome]) -> None:
+    """The next run comes to its verdict."""
+    run = runs.claim(ledger, "spam", "two", 60)
+    assert run is not None
+    runs.finish(ledger, run, verdict(run))
+
+
 def yes(alert: AlertEntry, standing: Standing) -> tuple[bool, str]:
     return True, "go"
 
@@ -187,9 +194,7 @@ def test_what_drifts_on_after_the_verdict_is_an_alert_of_its_own(
 ) -> None:
     raised(ledger, window(ledger, 1))
     alerts.rule(ledger, "spam", yes)
-    run = runs.claim(ledger, "spam", "two", 60)
-    assert run is not None
-    runs.finish(ledger, run, verdict(run))
+    judged(ledger, verdict)
     again = raised(ledger, window(ledger, 2))  # nobody has settled the first one since the verdict
     assert again is not None
     assert (again.key, again.status) == ("drift-1-2", AlertStatus.OPEN)
@@ -204,9 +209,7 @@ def test_what_was_answered_is_answered_for_all_signals_that_spoke_of_it(
     alerts.record(ledger, window(ledger, 1), seen, Evidence(total=2.0), EMBEDDING)
     alerts.rule(ledger, "spam", yes)
     second = window(ledger, 2)
-    run = runs.claim(ledger, "spam", "two", 60)
-    assert run is not None
-    runs.finish(ledger, run, verdict(run))
+    judged(ledger, verdict)
     alerts.settle(ledger, "spam")
     before = {Signal.EMBEDDING: 0.4, Signal.ERRORS: 0.2}
     assert alerts.answered_effects(ledger, second, ()) == before
@@ -223,9 +226,7 @@ def test_labels_given_after_the_verdict_are_news(
 ) -> None:
     raised(ledger, window(ledger, 1))
     alerts.rule(ledger, "spam", yes)
-    run = runs.claim(ledger, "spam", "two", 60)
-    assert run is not None
-    runs.finish(ledger, run, verdict(run))
+    judged(ledger, verdict)
     alerts.settle(ledger, "spam")
     monkeypatch.setattr(windows, "SETTLED", timedelta())
     window(ledger, 2)

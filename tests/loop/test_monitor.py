@@ -291,14 +291,19 @@ def test_both_sides_are_thinned_by_the_rule_that_the_release_has_learned(
     assert made.rows == known
 
 
+def rejected(loop: Loop) -> tuple[Run, Outcome]:
+    """The run that works on the alert, and a verdict by which the release stays."""
+    run = runs.claim(loop.ledger, "spam", "two", 600)
+    assert run is not None
+    verdict = Verdict(decision=Decision.REJECT, reasons=("no better",))
+    return run, Outcome(run_key=run.key, project="spam", method="full", verdict=verdict)
+
+
 def test_an_answered_alert_does_not_fire_again_where_the_release_stays(loop: Loop) -> None:
     loop.send("editorial")
     loop.send("editorial", labels=True)
     assert loop.watch().wakes
-    run = runs.claim(loop.ledger, "spam", "two", 600)
-    assert run is not None
-    verdict = Verdict(decision=Decision.REJECT, reasons=("no better",))
-    runs.finish(loop.ledger, run, Outcome(run_key=run.key, project="spam", method="full", verdict=verdict))
+    runs.finish(loop.ledger, *rejected(loop))
     loop.send("editorial", labels=True)
     watched = loop.watch()
     assert raised(watched) == [()]
@@ -312,14 +317,11 @@ def test_a_verdict_that_comes_while_a_window_is_tested_answers_that_window_too(
     loop.send("editorial")
     loop.send("editorial", labels=True)
     assert loop.watch().wakes
-    run = runs.claim(loop.ledger, "spam", "two", 600)
-    assert run is not None
-    verdict = Verdict(decision=Decision.REJECT, reasons=("no better",))
-    outcome = Outcome(run_key=run.key, project="spam", method="full", verdict=verdict)
+    no_better = rejected(loop)
     found = list[Any]()
 
     def slow(*parts: Any, **more: Any) -> Any:
-        runs.finish(loop.ledger, run, outcome)
+        runs.finish(loop.ledger, *no_better)
         found.append(detect(*parts, **more))
         return found[-1]
 
@@ -341,10 +343,7 @@ def test_an_answered_alert_does_not_fire_again_through_the_labels_that_it_asked_
     loop.log([feedback(id_, "spam", truth=truth, origin="expert", at=at)
               for id_, truth in zip(ids, wrong, strict=True)])  # fmt: skip
     assert loop.watch().wakes
-    run = runs.claim(loop.ledger, "spam", "two", 600)
-    assert run is not None
-    verdict = Verdict(decision=Decision.REJECT, reasons=("no better",))
-    runs.finish(loop.ledger, run, Outcome(run_key=run.key, project="spam", method="full", verdict=verdict))
+    runs.finish(loop.ledger, *rejected(loop))
     loop.send("editorial")
     watched = loop.watch()
     assert watched.tested[0].labelled == 100

@@ -112,6 +112,14 @@ def happen(ledger: Engine, project: Project, *told: tuple[Kind, dict[str, Any]])
             events.append(session, project.slug, kind, payload)
 
 
+def four_days_old(ledger: Engine, *kinds: str) -> None:
+    """What has happened, of these kinds or of all, has happened longer ago than is tried."""
+    created = (datetime.now(UTC) - timedelta(days=4)).isoformat(timespec="microseconds")
+    some = [EventRow.kind.in_(kinds)] if kinds else []
+    with engines.writing(ledger) as session:
+        session.execute(update(EventRow).where(*some).values(created=created))
+
+
 ALL: tuple[tuple[Kind, dict[str, Any]], ...] = (
     (Kind.STARTED, {"run": "r1", "owner": "anna@example.org"}),
     (Kind.ALERT, {"alert": "a1", "generation": 1, "rows": 500, "signals": ["embedding"]}),
@@ -290,9 +298,7 @@ def test_an_event_that_is_refused_for_days_is_given_up_and_counted(
     monkeypatch.setattr(deliveries, "FIRST_LOOK_BACK", timedelta(days=10))
     project = with_hooks(project, receiver.hook())
     happen(ledger, project, *ALL)
-    with engines.writing(ledger) as session:
-        old = (datetime.now(UTC) - timedelta(days=4)).isoformat(timespec="microseconds")
-        session.execute(update(EventRow).where(EventRow.kind == "alert").values(created=old))
+    four_days_old(ledger, "alert")
     tries = notices.FEWEST_TRIES
     receiver.answer = lambda number: 400 if number <= tries else 200
     for _ in range(tries):
@@ -309,9 +315,7 @@ def test_an_old_event_that_nobody_has_told_yet_is_not_given_up_at_its_first_try(
     monkeypatch.setattr(deliveries, "FIRST_LOOK_BACK", timedelta(days=10))
     project = with_hooks(project, receiver.hook())
     happen(ledger, project, *ALL)
-    with engines.writing(ledger) as session:
-        old = (datetime.now(UTC) - timedelta(days=4)).isoformat(timespec="microseconds")
-        session.execute(update(EventRow).values(created=old))
+    four_days_old(ledger)
     receiver.answer = lambda number: 503 if number == 1 else 200
     assert notices.notify(project, settings)[0].fault == "it answered 503"
     (told,) = notices.notify(project, settings, now=True)

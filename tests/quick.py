@@ -19,6 +19,8 @@ import yaml
 from evertune.settings import Settings, load
 
 SLUG = "quick"
+BASE_SEED = 6
+"""Of the first six, the base whose untuned answers are best, 77%: a challenger that learnt nothing is clearly worse."""
 TUNING: dict[str, object] = {"epochs": 8, "learning_rate": 5e-3, "tokens_per_batch": 256}
 
 
@@ -37,7 +39,7 @@ def write(where: Settings, **changes: object) -> Path:
 
     root = where.projects.parent
     if not (root / "base").exists():
-        tiny.raw_base(root / "base")
+        tiny.raw_base(root / "base", BASE_SEED)
         with (root / "rows.csv").open("w", newline="") as stream:
             rows = [(words, tiny.LABELS[label]) for words, label in tiny.sentences(600, seed=3)]
             csv.writer(stream).writerows([("text", "label"), *rows])

@@ -64,15 +64,15 @@ def config(**changes: Any) -> transformers.BertConfig:
 
 def base(folder: Path, seed: int = 0) -> Path:
     """A sealed base model's folder, without a head, as bases.fetch gives it."""
-    torch.manual_seed(seed)
     with files.new_folder(folder) as aside:
-        raw_base(aside)
+        raw_base(aside, seed)
     return folder
 
 
-def raw_base(folder: Path) -> Path:
+def raw_base(folder: Path, seed: int = 0) -> Path:
     """The same files as somebody may have them in a folder of their own."""
     folder.mkdir(exist_ok=True)
+    torch.manual_seed(seed)
     _enlarged(transformers.BertModel(config())).save_pretrained(folder)
     tokenizer().save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 64}))

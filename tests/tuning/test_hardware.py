@@ -48,8 +48,10 @@ def test_bf16_pays_where_its_products_are_a_good_deal_faster(
 ) -> None:
     # The clock goes by what was multiplied, and the first tries take long, as they do.
     clock = _Clock([9.0, 9.0] + [1.0, bf16_s] * (hardware._TRIES - 1))
-    monkeypatch.setattr(time, "perf_counter", clock)
+    monkeypatch.setattr(time, "thread_time", clock)
+    threads = torch.get_num_threads()
     assert hardware.bf16_pays.__wrapped__() is pays
+    assert torch.get_num_threads() == threads
 
 
 class _Clock:

@@ -140,6 +140,8 @@ def play(url: str, rounds: int, kills: float, promotions: float = 0.0) -> dict[s
         barrier.wait()
         passed += not answered(engine, about, claimants)
         took.append(time.perf_counter() - started)
+        if turn % 100 == 0:
+            print(f"round {turn} of {rounds}, {sum(took) / 60:.0f} min", file=sys.stderr, flush=True)
     for one in monitors:
         one.join()
     claimants.end()

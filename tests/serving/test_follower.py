@@ -329,7 +329,7 @@ def test_a_model_that_answers_nonsense_is_refused(ledger: Ledger, home: Path, mo
         served = load(*arguments)  # type: ignore[arg-type]
         run = served.model.run
 
-        def nonsense(rows: list[list[int]]) -> object:
+        def nonsense(rows: list[list[int]], **_: bool) -> object:
             logits, embeddings = run(rows)
             return logits * float("nan"), embeddings
 

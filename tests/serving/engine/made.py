@@ -34,6 +34,8 @@ class Sums:
 
     def __init__(self) -> None:
         self.batches: list[list[list[int]]] = []
+        self.alone: list[bool] = []
+        """Of each batch, whether it was said to be alone."""
         self.gate = threading.Event()
         self.gate.set()
         self.fault: Callable[[Sequence[Sequence[int]]], Exception | None] = lambda _: None
@@ -42,10 +44,10 @@ class Sums:
         """Calls under way."""
         self._counting = threading.Lock()
 
-    def run(self, rows: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
+    def run(self, rows: Sequence[Sequence[int]], *, alone: bool = False) -> tuple[Floats, Floats]:
         self._count(1)
         try:
-            return self._run(rows)
+            return self._run(rows, alone)
         finally:
             self._count(-1)
 
@@ -53,9 +55,10 @@ class Sums:
         with self._counting:
             self.computing += change
 
-    def _run(self, rows: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
+    def _run(self, rows: Sequence[Sequence[int]], alone: bool) -> tuple[Floats, Floats]:
         self.gate.wait(10)
         self.batches.append([list(row) for row in rows])
+        self.alone.append(alone)
         time.sleep(self.seconds)
         if (fault := self.fault(rows)) is not None:
             raise fault

@@ -140,6 +140,31 @@ def test_every_thread_computes_batches_of_one_large_request(served: Served) -> N
     run(check)
 
 
+def test_all_cores_share_a_batch_only_where_nothing_else_is_there_to_be_computed(served: Served) -> None:
+    model = sums(served)
+
+    async def check() -> None:
+        async with batcher(threads=2) as engine:
+            await engine.submit(served, ["good"], deadline=soon())
+            assert model.alone == [True]
+            model.gate.clear()
+            first = asyncio.ensure_future(engine.submit(served, ["bad"], deadline=soon()))
+            await until(lambda: model.computing == 1)
+            others = [asyncio.ensure_future(engine.submit(served, [text], deadline=soon())) for text in TEXTS[1:4]]
+            await until(lambda: model.computing == 2)
+            model.gate.set()
+            await asyncio.gather(first, *others)
+            assert model.alone[1:3] in ([True, False], [False, True]), "the second came beside the first"
+            await until(lambda: engine.depth == 0)
+            await engine.submit(served, TEXTS[:1], deadline=soon())
+            assert model.alone[-1], "again alone"
+            seen = len(model.alone)
+            await engine.submit(served, TEXTS[1:4], deadline=soon())
+            assert not any(model.alone[seen : seen + 1]), "two more batches of the request wait"
+
+    run(check)
+
+
 def test_a_request_that_fails_in_several_threads_is_counted_once(served: Served) -> None:
     sums(served).gate.clear()
     sums(served).fault = lambda _: RuntimeError("out of memory")
@@ -293,7 +318,7 @@ def test_a_fault_in_a_batch_is_that_batchs_alone(served: Served, fault: Exceptio
 
 
 def test_numbers_that_are_none_are_a_fault_and_no_answer(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(rows: Sequence[Sequence[int]]) -> tuple[Any, Any]:
+    def broken(rows: Sequence[Sequence[int]], **_: bool) -> tuple[Any, Any]:
         return np.full((len(rows), 2), np.nan, np.float32), np.zeros((len(rows), 2), np.float32)
 
     monkeypatch.setattr(served.model, "run", broken)
@@ -308,7 +333,7 @@ def test_numbers_that_are_none_are_a_fault_and_no_answer(served: Served, monkeyp
 
 def test_fewer_answers_than_texts_are_a_fault_and_no_answer(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = served.model.run
-    monkeypatch.setattr(served.model, "run", lambda rows: whole(rows[1:]))
+    monkeypatch.setattr(served.model, "run", lambda rows, **_: whole(rows[1:]))
 
     async def check() -> None:
         async with batcher() as engine:

@@ -7,8 +7,9 @@ import pytest
 from tests.models import tiny
 
 from evertune import files
-from evertune.serving.engine.served import MODEL, cores, in_batches
-from evertune.serving.engine.session import OnnxModel, padded
+from evertune.serving.engine import export
+from evertune.serving.engine.served import MODEL, WEIGHTS, cores, in_batches
+from evertune.serving.engine.session import MOST_CORES, OnnxModel, padded
 from evertune.serving.engine.torch_model import TorchModel
 
 
@@ -36,6 +37,29 @@ def test_padding_and_company_change_nothing_in_32_bits(fp32_engine: Path) -> Non
     ):
         for one, other in zip(parts, together, strict=True):
             np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+def test_weights_are_mapped_from_their_file_and_a_batch_that_is_alone_has_the_same_answers(
+    fp32_engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "_MAPPED_FROM", 1 << 10)
+    export.place(fp32_engine / MODEL, tmp_path)
+    assert (tmp_path / MODEL).stat().st_size < (fp32_engine / MODEL).stat().st_size - (1 << 10)
+    model, before = OnnxModel(tmp_path / MODEL, filler=0, cores=2), OnnxModel(fp32_engine / MODEL, filler=0)
+    assert str(tmp_path / WEIGHTS) in Path("/proc/self/maps").read_text()
+    for length in (1, 7, 60):
+        row = tiny.rows(1, longest=length + 2, seed=length)
+        for one, other in zip(model.run(row, alone=True), before.run(row), strict=True):
+            np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 0), (2, 1), (3, 2), (64, MOST_CORES - 1)])
+def test_a_batch_that_is_alone_is_shared_by_as_many_cores_as_pay(fp32_engine: Path, cores: int, threads: int) -> None:
+    tasks = Path("/proc/self/task")
+    there = sum(1 for _ in tasks.iterdir())
+    model = OnnxModel(fp32_engine / MODEL, filler=0, cores=cores)
+    assert sum(1 for _ in tasks.iterdir()) - there == threads, "the caller computes, too"
+    del model
 
 
 def test_the_model_in_torch_gives_the_same(fp32_engine: Path, shared_bundle: Path) -> None:

@@ -28,7 +28,7 @@ class Odd(made.Sums):
         super().__init__()
         self._logits, self._embedding = logits, embedding
 
-    def run(self, rows: object) -> tuple[Floats, Floats]:
+    def run(self, rows: object, *, alone: bool = False) -> tuple[Floats, Floats]:
         assert isinstance(rows, list)
         self.batches.append(rows)
         found = (np.tile(np.asarray(one, np.float32), (len(rows), 1)) for one in (self._logits, self._embedding))

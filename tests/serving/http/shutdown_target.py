@@ -17,7 +17,7 @@ from evertune.serving.http.server import Server
 
 
 class Slow(world.Words):
-    def run(self, rows: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
+    def run(self, rows: Sequence[Sequence[int]], *, alone: bool = False) -> tuple[Floats, Floats]:
         time.sleep(1.5)
         return super().run(rows)
 

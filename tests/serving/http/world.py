@@ -39,7 +39,7 @@ class Words:
     def __init__(self) -> None:
         self.seen: list[list[int]] = []
 
-    def run(self, rows: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
+    def run(self, rows: Sequence[Sequence[int]], *, alone: bool = False) -> tuple[Floats, Floats]:
         self.seen += [list(row) for row in rows]
         good = np.array([sum(id_ in _POSITIVE for id_ in row) for row in rows], np.float32)
         logits = np.stack([np.ones(len(rows), np.float32), 2 * good], axis=1)

@@ -2,7 +2,8 @@
 
 There is no artificial waiting: an idle thread takes what is there, and while all compute, the next batch gathers by
 itself. The event loop only admits and delivers; cleaning, tokenising and computing happen in the threads. Each computes
-batches of its own on one core: cores that share a batch wait for each other after every operator.
+batches of its own on one core: cores that share a batch wait for each other after every operator. Only where nothing
+else is there to be computed do all cores share the batch.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class Batcher:
         self._rows = threading.Lock()
         """Held by the thread that changes rows or what requests know of theirs; ``_state`` may be taken inside it."""
         self._closing = False
+        self._computing = 0
+        """Batches, at this moment."""
         self._threads = [
             threading.Thread(target=self._work, name=f"engine-{number}", daemon=True)
             for number in range(threads or cores())
@@ -142,8 +145,9 @@ class Batcher:
         while (lane := self._next()) is not None:
             done: list[Done] = []
             try:
-                if batch := self._choose(lane, done):
-                    done += self._computed(lane, batch)
+                batch, alone = self._choose(lane, done)
+                if batch:
+                    done += self._computed(lane, batch, alone)
             except Exception as fault:  # noqa: BLE001 - whatever it is, the thread must live on
                 with self._rows:
                     done += [Done(request, _engine_error(fault)) for request in requests_of(lane.rows)]
@@ -159,18 +163,23 @@ class Batcher:
                 self._state.wait()
             return self._lanes.next()
 
-    def _choose(self, lane: Lane, done: list[Done]) -> list[Row]:
-        """The lane's next batch, none where nothing is left of it; another thread sees to what waits still."""
+    def _choose(self, lane: Lane, done: list[Done]) -> tuple[list[Row], bool]:
+        """The lane's next batch, none where nothing is left of it, and whether it is all that there is to compute.
+
+        Another thread sees to what waits still.
+        """
         with self._rows:
             self._open(lane, done)
             late = lane.late(self._clock())
             done += [Done(request, why) for request, why in late.items()]
             lane.drop(late)
             batch = take(lane.rows, self._tokens_per_batch) if lane.rows else []
-        if not lane.empty:
             with self._state:
-                self._state.notify()
-        return batch
+                self._computing += bool(batch)
+                alone = self._computing == 1 and self._lanes.idle
+                if not lane.empty:
+                    self._state.notify()
+        return batch, alone
 
     def _open(self, lane: Lane, done: list[Done]) -> None:
         """Tokenise requests of the lane until there are rows enough to choose a batch of."""
@@ -189,19 +198,22 @@ class Batcher:
                 with self._state:
                     lane.requests.popleft()
 
-    def _computed(self, lane: Lane, batch: list[Row]) -> list[Done]:
+    def _computed(self, lane: Lane, batch: list[Row], alone: bool) -> list[Done]:
         try:
-            return self._answered(batch)
+            return self._answered(batch, alone)
         except Exception as fault:  # noqa: BLE001 - the requests of this batch have no answer, the others go on
             failed = requests_of(batch)
             with self._rows:
                 lane.drop(failed)
             return [Done(request, _engine_error(fault)) for request in failed]
+        finally:
+            with self._state:
+                self._computing -= 1
 
-    def _answered(self, batch: list[Row]) -> list[Done]:
+    def _answered(self, batch: list[Row], alone: bool) -> list[Done]:
         served = batch[0].request.served
         started = time.perf_counter()
-        logits, embeddings = served.model.run([row.ids for row in batch])
+        logits, embeddings = served.model.run([row.ids for row in batch], alone=alone)
         scores = served.probabilities(logits)
         if len(scores) != len(batch):
             raise EngineError(f"The model gave {len(scores)} answers to {len(batch)} texts.")

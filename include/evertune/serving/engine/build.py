@@ -21,7 +21,7 @@ from evertune.records import EvertuneError, JsonObject
 from evertune.serving.engine.report import EngineReport
 from evertune.serving.engine.served import read_report
 
-RECIPE = 4
+RECIPE = 5
 """Raised by hand when the conversion makes something else of the same bundle: engines of before are built anew."""
 MADE_OF = "made_of.json"
 """File of a built engine that says what it was built from."""

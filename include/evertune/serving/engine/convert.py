@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -91,14 +90,14 @@ class _Task(NamedTuple):
 
 
 def convert(folder: Path, digest: str, checks: Path | None, allowed_loss: float, out: Path) -> EngineReport:
-    """Fill ``out`` with the engine (``model.onnx``, but for kind ``torch``) and ``report.json``."""
+    """Fill ``out`` with the engine (``model.onnx`` and its weights, but for kind ``torch``) and ``report.json``."""
     started = time.perf_counter()
     bundle.check(folder, digest)
     with tempfile.TemporaryDirectory(dir=out) as scratch:  # there, so that a kill leaves it to who made `out`
         task = _Task(folder, digest, _rows(folder, checks), allowed_loss, Path(scratch))
         report = _choose(task)
         if report.kind != "torch":
-            shutil.copyfile(task.fast if report.kind == "onnx-int8" else task.exact, out / served.MODEL)
+            export.place(task.fast if report.kind == "onnx-int8" else task.exact, out)
     report = report.model_copy(update={"seconds": round(time.perf_counter() - started, 2)})
     files.write_json(out / served.REPORT, report.model_dump(mode="json"))
     return report

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from evertune.serving.engine import plain
+from evertune.serving.engine.served import MODEL, WEIGHTS
 from evertune.serving.engine.session import INPUTS, OUTPUTS
 
 OPSET = 17
+_MAPPED_FROM = 1 << 20
+"""Bytes of a tensor that lies in the file of weights: one of embeddings, mostly, of which a text reads a few rows."""
 _FUSED_AS = {
     "albert": "bert", "bert": "bert", "camembert": "bert", "distilbert": "bert", "electra": "bert", "mpnet": "bert",
     "roberta": "bert", "xlm-roberta": "bert",
@@ -73,3 +76,16 @@ def _fuse(raw: Path, to: Path, config: Any) -> None:
     fused.save_model_to_file(str(to))
     raw.unlink()
     plain.take_apart(to)
+
+
+def place(model: Path, folder: Path) -> None:
+    """Write the model with its large weights in a file beside it.
+
+    The runtime maps that file: sessions of the same model share its memory, and what no text has read takes none.
+    """
+    import onnx
+
+    onnx.save_model(
+        onnx.load(str(model)), str(folder / MODEL), save_as_external_data=True, location=WEIGHTS,
+        size_threshold=_MAPPED_FROM,
+    )  # fmt: skip

@@ -46,6 +46,11 @@ class Lanes:
     def __bool__(self) -> bool:
         return bool(self._lanes)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits in any of them."""
+        return all(lane.empty for lane in self._lanes.values())
+
     def add(self, request: Request) -> None:
         """Put the request at the end of its lane."""
         self._lanes.setdefault(request.lane, Lane()).requests.append(request)

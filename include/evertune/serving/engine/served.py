@@ -23,15 +23,18 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 Floats = NDArray[np.float32]
-MODEL, REPORT = "model.onnx", "report.json"
+MODEL, WEIGHTS, REPORT = "model.onnx", "weights.bin", "report.json"
 """Files of a built engine, besides its manifest. Of kind ``torch`` there is no model: the bundle itself is run."""
 
 
 class Model(Protocol):
     """What computes. Any number of threads may use it at a time."""
 
-    def run(self, rows: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
-        """Logits ``[rows, classes]`` and embeddings ``[rows, width]`` of rows of token ids, as one padded batch."""
+    def run(self, rows: Sequence[Sequence[int]], *, alone: bool = False) -> tuple[Floats, Floats]:
+        """Logits ``[rows, classes]`` and embeddings ``[rows, width]`` of rows of token ids, as one padded batch.
+
+        ``alone`` says that nothing else is being computed, so that all cores may share the batch.
+        """
         ...
 
 
@@ -112,15 +115,16 @@ def in_batches(
 ) -> tuple[Floats, Floats]:
     """Logits and embeddings of any number of rows, in their order, computed in batches of near-equal lengths.
 
-    ``threads`` batches are computed at a time.
+    ``threads`` batches are computed at a time; a single one is computed on all cores then.
     """
     if not rows:
         return np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
     logits: list[Floats | None] = [None] * len(rows)
     embeddings: list[Floats | None] = [None] * len(rows)
     batches = list(forward.by_length([len(row) for row in rows], tokens_per_batch))
+    alone = threads > 1 and len(batches) == 1
     with ThreadPoolExecutor(threads) as pool:
-        computed = pool.map(lambda picked: model.run([rows[place] for place in picked]), batches)
+        computed = pool.map(lambda picked: model.run([rows[place] for place in picked], alone=alone), batches)
         for picked, found in zip(batches, computed, strict=True):
             for place, one, other in zip(picked.tolist(), *found, strict=True):
                 logits[place], embeddings[place] = one, other
@@ -175,7 +179,7 @@ def _model(bundle_folder: Path, digest: str, engine: Path, report: EngineReport)
     from evertune.serving.engine.session import OnnxModel
 
     try:
-        return OnnxModel(engine / MODEL, filler(bundle_folder))
+        return OnnxModel(engine / MODEL, filler(bundle_folder), cores())
     except Exception as fault:  # onnxruntime has no public base of its exceptions
         raise EvertuneError(
             f"{engine / MODEL} cannot be loaded ({fault}). Delete the folder; it is built anew."

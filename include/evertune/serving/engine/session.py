@@ -1,4 +1,9 @@
-"""ONNX Runtime behind :class:`Model`: sessions set up for a server that shares few cores with an event loop."""
+"""ONNX Runtime behind :class:`Model`: sessions set up for a server that shares few cores with an event loop.
+
+Batches that are computed at the same time take a core each: cores that share one wait for each other after every
+operator. A batch that is alone would leave the other cores idle, so there is a second session that shares it out.
+The large weights are mapped from their file, so that both have the same pages of them.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +18,25 @@ from numpy.typing import NDArray
 from evertune.serving.engine.served import Floats
 
 INPUTS, OUTPUTS = ("input_ids", "attention_mask"), ("logits", "embeddings")
+MOST_CORES = 4
+"""That share a batch: the operators of a text are too small for more."""
 
 
 class OnnxModel:
-    """One session. Safe to share between threads, as sessions are; a call computes one padded batch."""
+    """Safe to share between threads, as sessions are; a call computes one padded batch."""
 
-    def __init__(self, path: Path, filler: int) -> None:
-        """``filler`` pads rows. One core computes a batch: several callers use several cores, and never wait."""
-        import onnxruntime
-
-        onnxruntime.set_default_logger_severity(3)
-        self._session = onnxruntime.InferenceSession(os.fspath(path), _options(), providers=["CPUExecutionProvider"])
+    def __init__(self, path: Path, filler: int, cores: int = 1) -> None:
+        """``filler`` pads rows. As many ``cores`` as pay (:data:`MOST_CORES`) share a batch that is alone."""
+        self._one = self._all = _session(path, 1)
+        if (shared := min(cores, MOST_CORES)) > 1:
+            self._all = _session(path, shared)
         self._filler = filler
 
-    def run(self, rows: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
+    def run(self, rows: Sequence[Sequence[int]], *, alone: bool = False) -> tuple[Floats, Floats]:
         """Logits and embeddings of the rows, as one batch."""
         ids, mask = padded(rows, self._filler)
-        logits, embeddings = self._session.run(list(OUTPUTS), dict(zip(INPUTS, (ids, mask), strict=True)))
+        session = self._all if alone else self._one
+        logits, embeddings = session.run(list(OUTPUTS), dict(zip(INPUTS, (ids, mask), strict=True)))
         return logits, embeddings
 
 
@@ -47,15 +54,18 @@ def padded(rows: Sequence[Sequence[int]], filler: int) -> tuple[NDArray[np.int64
     return ids, mask
 
 
-def _options() -> Any:
+def _session(path: Path, cores: int) -> Any:
     import onnxruntime
 
+    onnxruntime.set_default_logger_severity(3)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = cores
+    # Threads that wait busily for the next batch would take the cores of those that compute one.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     # The further optimisations would fuse again what `plain` takes apart.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     # A plan of the memory is kept for every shape it has met, and here nearly every batch has a shape of its own.
     options.enable_mem_pattern = False
-    return options
+    return onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])

@@ -24,13 +24,13 @@ class TorchModel:
         """The transformers model."""
         return self._classifier.network
 
-    def run(self, rows: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
-        """Logits and embeddings of the rows, as one batch."""
+    def run(self, rows: Sequence[Sequence[int]], *, alone: bool = False) -> tuple[Floats, Floats]:  # noqa: ARG002
+        """Logits and embeddings of the rows, as one batch, on all cores whether ``alone`` or not."""
         import torch
 
         from evertune.models import forward
 
-        with self._alone, torch.inference_mode():  # torch takes all cores for each batch
+        with self._alone, torch.inference_mode():
             found = forward.both(self.network, rows)
         logits, embeddings = (tensor.float().cpu().numpy() for tensor in found)
         return logits, embeddings

@@ -38,6 +38,27 @@ def test_8_bits_answer_nearly_as_32(fp32_engine: Path, int8: OnnxModel) -> None:
         assert np.square(one - other).mean() < 0.01 * np.square(one).mean()
 
 
+def test_16_bits_for_an_input_err_less_and_answer_all_the_same(fp32_engine: Path, tmp_path: Path) -> None:
+    exact = fp32_engine / MODEL
+    ranges = quantise.calibrate(exact, tiny.rows(60, seed=1), 0)
+    planned = quantise.plan(exact, ranges)
+    refined = quantise.refined(exact, ranges, planned, len(planned))
+    products = {name for name in planned if name in refined}
+    assert len(planned) - len(products) == 2, "attention stays in 32 bits"
+    assert all(refined[name].finer and refined[name].error < 0.7 * planned[name].error for name in products)
+    none = quantise.refined(exact, ranges, planned, 0)
+    assert list(none) == list(planned)
+    assert not any(one.finer for one in none.values())
+
+    off = []
+    rows, wanted = tiny.rows(100, seed=2), OnnxModel(exact, 0)
+    for name, plan in (("coarse", {one: planned[one] for one in products}), ("fine", refined)):
+        quantise.write(exact, tmp_path / name, plan)
+        found = in_batches(OnnxModel(tmp_path / name, 0), rows, 256)[0]
+        off.append(float(np.square(found - in_batches(wanted, rows, 256)[0]).mean()))
+    assert off[1] < 0.7 * off[0], "the graph does what the plan says"
+
+
 def test_no_text_changes_another_ones_answer(int8: OnnxModel) -> None:
     rows = tiny.rows(50, longest=40, seed=3)
     alone = np.concatenate([int8.run([row])[0] for row in rows])

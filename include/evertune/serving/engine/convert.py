@@ -34,8 +34,8 @@ CALIBRATION_ROWS = 256
 """Check rows on which the ranges of activations are measured, at most."""
 CALIBRATED_EVERY = 4
 """At most one check row in so many is measured on; the comparison is on the others, which 8 bits have not seen."""
-LEFT_OUT = (0, 2, 4, 8)
-"""Products that stay in 32 bits, those that 8 bits harm most: as few as will do."""
+FINER = (0, 2, 4, 8)
+"""Products whose inputs get 16 bits, those that 8 bits harm most: as few as will do."""
 BATCH_TOKENS = 192
 """Batches of the comparison, as the batcher makes them."""
 ALONE_ROWS = 128
@@ -124,7 +124,7 @@ def _choose(task: _Task) -> EngineReport:
 
 
 def _try_int8(task: _Task, parts: Parts, known: dict[str, Any]) -> EngineReport:
-    """8 bits everywhere, else in all but a few products, else 32 bits: the fastest that is good enough."""
+    """8 bits everywhere, else 16 for the inputs of a few products, else 32: the fastest that is good enough."""
     ids = parts.judged
     tried: list[str] = []
     facts: dict[str, Any] = known
@@ -132,9 +132,9 @@ def _try_int8(task: _Task, parts: Parts, known: dict[str, Any]) -> EngineReport:
         ranges = quantise.calibrate(task.exact, parts.fitted, served.filler(task.folder))
         exact = in_batches(task.open(task.exact), ids, BATCH_TOKENS)[0].argmax(1)
         planned = quantise.plan(task.exact, ranges)
-        for left_out in LEFT_OUT:
-            quantise.write(task.exact, task.fast, dict(list(planned.items())[left_out:]))
-            where = f"all {len(planned)} matrix products" + (f" but {left_out}" if left_out else "")
+        for finer in FINER:
+            quantise.write(task.exact, task.fast, quantise.refined(task.exact, ranges, planned, finer))
+            where = f"all {len(planned)} matrix products" + (f", 16 for {finer} inputs" if finer else "")
             found, neighbours = _measure(task, exact, parts)
             facts = known | found._asdict() | {"rows": len(ids), "neighbours": neighbours}
             if (why_not := found.fault(task.allowed_loss)) is None:

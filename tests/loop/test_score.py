@@ -88,6 +88,13 @@ def test_every_row_comes_back_with_its_answer(served: Served, where: Settings, t
     assert (done.rows, done.kept, done.release.generation) == (8, 0, 2)
 
 
+def test_what_is_empty_to_the_model_has_no_answer(served: Served, where: Settings, tmp_path: Path) -> None:
+    sink = tmp_path / "out.parquet"
+    scoring.score(PROJECT, str(_file(tmp_path, ["a", " \t", "\u200b\ufeff", "\n"])), str(sink), where)
+    assert [row["label"] for row in pq.read_table(sink).to_pylist()] == ["short", None, None, None]
+    assert served.asked == ["a"]
+
+
 def test_what_was_cut_off_goes_on_with_its_release(served: Served, where: Settings, tmp_path: Path) -> None:
     source, sink = str(_file(tmp_path, TEXTS)), tmp_path / "out.parquet"
     served.dies_at = "d"

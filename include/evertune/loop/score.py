@@ -21,6 +21,7 @@ from evertune.loop.followed import served_here
 from evertune.project import Project
 from evertune.records import EvertuneError, Record, Release, UnfitError
 from evertune.settings import Settings
+from evertune.text import normalise
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -163,7 +164,7 @@ def _write_part(path: Path, texts: Sequence[str | None], served: Served) -> None
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    there = [place for place, text in enumerate(texts) if text]
+    there = [place for place, text in enumerate(texts) if text and normalise(text)]  # as the server has it
     answers = served.answer([texts[place] or "" for place in there])
     found = dict(zip(there, answers, strict=True))
     columns = {

@@ -17,6 +17,7 @@ from evertune.ledger import runs, steps, triggers
 from evertune.loop import followed
 from evertune.loop import serve as serving
 from evertune.loop.followed import Ledger, LedgerReleases
+from evertune.loop.lineage import lineage
 from evertune.project import Project
 from evertune.records import Cause, Release, Step
 from evertune.releases import mlflow
@@ -48,6 +49,20 @@ def released(where: Settings, frozen: dict[str, Any]) -> Release:
     made = promote(ledger, run, SLUG, 1, "1" * 64, run.key, expected=0, by="gate")
     ledger.dispose()
     return made
+
+
+def test_what_was_measured_is_told_without_the_path_of_a_file(warm: Settings) -> None:
+    ledger = engines.ready(warm.database_url)
+    triggers.request(ledger, SLUG, Cause.CLOCK, "one", "night")
+    run = runs.claim(ledger, SLUG, "one", 60)
+    assert run is not None
+    tuned = {"evaluation": {"model_bytes": 7, "pairs": str(warm.home / "jobs" / "pairs.parquet")}}
+    steps.record(ledger, run, Step.TUNE, tuned, 0.0)
+    promote(ledger, run, SLUG, 1, "1" * 64, run.key, expected=0, by="gate")
+    told = lineage(ledger, SLUG, 1)
+    ledger.dispose()
+    assert told["evaluation"] == {"model_bytes": 7}
+    assert str(warm.home) not in str(told)
 
 
 def fetched(where: Settings, release: Release, to: Path) -> Fetched:

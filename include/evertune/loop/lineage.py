@@ -21,10 +21,12 @@ def of_release(engine: Engine, release: Release) -> JsonObject:
     """
     done = {one.step: one.result for one in steps.all(engine, release.run_key)}
     tuned, dataset = done.get(Step.TUNE, {}), done.get(Step.PREPARE, {})
+    measured: JsonObject | None = tuned.get("evaluation")
     pins = done.get(Step.CLAIM, {}).get("pins", {})
     return {
         "run_key": release.run_key,
-        "evaluation": tuned.get("evaluation"),
+        # Without the path of a file: a key that may read is none to this machine.
+        "evaluation": measured and {name: value for name, value in measured.items() if name != "pairs"},
         "dataset_version": dataset.get("version"),
         "sources": pins.get("sources", {}),
         "label_watermark": pins.get("label_watermark"),

@@ -147,6 +147,9 @@ def test_a_refusal_is_one_exception_with_the_problems_fields(client: Client, ser
     assert (problem.status, problem.type) == (422, "urn:evertune:invalid")
     assert problem.errors == (Fault("body.texts[1]", "is empty"),)
     assert "is empty" in str(problem)
+    with pytest.raises(ProblemError) as caught:
+        client.predict(REVIEWS, ["good", "half of an emoji: \ud83d"])
+    assert (caught.value.status, caught.value.type) == (400, "urn:evertune:bad-json")
     for name in ("nowhere", "../../healthz", "", "a b", "é"):
         with pytest.raises(ProblemError) as caught:
             client.project(f"x{name}")

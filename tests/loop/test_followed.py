@@ -19,8 +19,9 @@ from evertune.loop import serve as serving
 from evertune.loop.followed import Ledger, LedgerReleases
 from evertune.loop.lineage import lineage
 from evertune.project import Project
-from evertune.records import Cause, Release, Step
+from evertune.records import Cause, Release, Step, UnreachableError
 from evertune.releases import mlflow
+from evertune.releases.mlflow import artifacts
 from evertune.releases.promote import promote
 from evertune.serving.origin import Fetched
 from evertune.settings import Settings
@@ -93,6 +94,19 @@ def test_where_nobody_knows_nothing_is_answered_unlogged_and_no_traffic_goes(
     installed: Settings, tmp_path: Path
 ) -> None:
     assert options(fetched(installed, released(installed, {}), tmp_path)) == (0.003, "refuse", None)
+
+
+def test_what_mlflow_has_not_is_worth_another_try(warm: Settings, tmp_path: Path) -> None:
+    with pytest.raises(UnreachableError, match="has no version 1"):
+        fetched(warm, released(warm, {}), tmp_path)
+
+
+def test_files_that_somebody_has_moved_away_are_too(installed: Settings, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlflow, "fetch", lambda *_: artifacts.download(installed, gone.as_uri(), tmp_path))
+        with pytest.raises(UnreachableError, match="gone"):
+            fetched(installed, released(installed, {}), tmp_path)
 
 
 @pytest.mark.parametrize(("days", "kept"), [(7, False), (400, True), (None, True)])

@@ -14,7 +14,7 @@ from evertune.loop.lineage import of_release
 from evertune.loop.release import check_signature
 from evertune.project.load import find, load
 from evertune.project.options import Serving
-from evertune.records import EvertuneError, JsonObject, Release, Step
+from evertune.records import EvertuneError, JsonObject, Release, Step, UnreachableError
 from evertune.serving.engine import build
 from evertune.serving.engine.report import EngineReport
 from evertune.serving.engine.served import Served
@@ -58,8 +58,19 @@ class LedgerReleases:
     def fetch(self, release: Release, to: Path) -> Fetched:
         """The release's bundle and what is checked with it, in ``to``.
 
-        Raises :class:`CorruptError` where it is not what was signed and released.
+        Raises :class:`CorruptError` where it is not what was signed and released, and :class:`UnreachableError` where
+        MLflow has it not: whoever moved it away may put it back.
         """
+        from evertune.releases.mlflow.store import MissingError
+
+        try:
+            return self._fetch(release, to)
+        except EvertuneError as fault:
+            if isinstance(fault, MissingError) or isinstance(fault.__cause__, MissingError):
+                raise UnreachableError(str(fault)) from fault
+            raise
+
+    def _fetch(self, release: Release, to: Path) -> Fetched:
         from evertune.releases import mlflow
 
         slug, version, settings = release.project, release.model_version, self._settings

@@ -106,7 +106,7 @@ def until(true: Callable[[], Any], seconds: float = 60) -> None:
 
 
 class Proxy:
-    """Hands TCP on to an address of this machine until it is cut, and again when it is mended."""
+    """Hands TCP on to an address of this machine until it is cut or swallows, and again when it is mended."""
 
     def __init__(self, port: int) -> None:
         self._to = port
@@ -114,6 +114,7 @@ class Proxy:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         self._whole = True
+        self._swallows = False
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
@@ -126,8 +127,19 @@ class Proxy:
                     continue
                 far = socket.create_connection(("127.0.0.1", self._to))
                 self._open += [near, far]
-                threading.Thread(target=_hand_on, args=(near, far), daemon=True).start()
-                threading.Thread(target=_hand_on, args=(far, near), daemon=True).start()
+                threading.Thread(target=self._hand_on, args=(near, far), daemon=True).start()
+                threading.Thread(target=self._hand_on, args=(far, near), daemon=True).start()
+
+    def _hand_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                if not self._swallows:
+                    sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def swallow(self) -> None:
+        """Take all that comes from either side, and hand nothing on."""
+        self._swallows = True
 
     def cut(self) -> None:
         """Break every connection, and refuse new ones."""
@@ -140,7 +152,7 @@ class Proxy:
 
     def mend(self) -> None:
         """Hand on again."""
-        self._whole = True
+        self._whole, self._swallows = True, False
 
     def close(self) -> None:
         """It is over."""
@@ -148,13 +160,6 @@ class Proxy:
         self._listening.close()
         self._thread.join(20)
         self.cut()
-
-
-def _hand_on(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65_536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
 
 
 def retry_after(response: httpx.Response) -> int:

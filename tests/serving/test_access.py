@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evertune.ledger import silence
 from evertune.ledger.keys import Key, Scope, hash_of
 from evertune.records import UnreachableError
 from evertune.serving import access as module
@@ -238,6 +239,7 @@ def test_the_thread_reads_again_and_again(
     ledger: Ledger, boot: Callable[[], Access], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert module.REFRESH_S + 2 * module.ASKED_REFRESH_S < 60
+    assert module.REFRESH_S + silence.ANSWER_S < 60  # and where the ledger took the question and never answered
     monkeypatch.setattr(module, "REFRESH_S", 0.02)
     monkeypatch.setattr(module, "ASKED_REFRESH_S", 0.01)
     shown = ledger.make()

@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from evertune.ledger import connections
+from evertune.ledger import connections, silence
 from evertune.records import EvertuneError, UnreachableError
 
 VERSION_TABLE = "evertune_version"
@@ -35,7 +35,7 @@ SET_VARIABLE = "Set EVERTUNE_DATABASE_URL to sqlite:////path/to/ledger.db or pos
 
 def connect(url: str) -> Engine:
     """An engine for the ledger; does not connect yet. Raises :class:`EvertuneError` for a URL that is none."""
-    return _engine(_parse(url), foreign_keys=True)
+    return _engine(_parse(url))
 
 
 def _parse(url: str) -> URL:
@@ -51,7 +51,7 @@ def _parse(url: str) -> URL:
     return parsed.set(drivername=DRIVERS[parsed.drivername])
 
 
-def _engine(url: URL, *, foreign_keys: bool) -> Engine:
+def _engine(url: URL, *, upgrading: bool = False) -> Engine:
     if url.get_backend_name() == "sqlite":
         try:
             Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
@@ -59,15 +59,16 @@ def _engine(url: URL, *, foreign_keys: bool) -> Engine:
             raise UnreachableError(f"The ledger's folder cannot be made: {fault}. {SET_VARIABLE}") from fault
         engine = create_engine(url, connect_args={"timeout": connections.BUSY_S}, hide_parameters=True)
         event.listen(
-            engine, "connect", connections.prepare_sqlite if foreign_keys else connections.prepare_sqlite_for_upgrade
+            engine, "connect", connections.prepare_sqlite_for_upgrade if upgrading else connections.prepare_sqlite
         )
         event.listen(engine, "begin", connections.begin_sqlite)
         connections.keep_to_one_process(engine)
         return engine
     try:
+        bounds = {} if upgrading else silence.driver()  # what an upgrade asks may take as long as its tables are large
         engine = create_engine(
             url,
-            connect_args={"connect_timeout": connections.REACH_S, **connections.GONE},
+            connect_args={"connect_timeout": connections.REACH_S, **connections.GONE, **bounds},
             hide_parameters=True,
             pool_pre_ping=True,
             pool_timeout=connections.BUSY_S,
@@ -190,7 +191,7 @@ def upgrade(url: str) -> str:
     from alembic import command
     from alembic.config import Config
 
-    engine = _engine(_parse(url), foreign_keys=False)
+    engine = _engine(_parse(url), upgrading=True)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     try:

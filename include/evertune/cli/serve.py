@@ -31,8 +31,12 @@ def command(  # noqa: PLR0917 - the command's options
 
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{port}"
-    if json:
-        output.print_json({"address": address})
-    else:
-        output.notes.print(f"evertune serves at {address} (Ctrl-C ends it)", markup=False, highlight=False)
-    serve.serve(load_settings(), serve.Options(host=host, port=port, poll_s=poll, segment_s=segment, closed=closed))
+
+    def tell() -> None:
+        if json:
+            output.print_json({"address": address})
+        else:
+            output.notes.print(f"evertune serves at {address} (Ctrl-C ends it)", markup=False, highlight=False)
+
+    options = serve.Options(host=host, port=port, poll_s=poll, segment_s=segment, closed=closed)
+    serve.serve(load_settings(), options, on_listening=tell)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import structlog
@@ -106,8 +106,11 @@ def _retention_days(live: Live, slug: str) -> int | None:
     return served.about.get("retention_days") if served else None
 
 
-def serve(settings: Settings, options: Options) -> None:
-    """Serve until SIGTERM or SIGINT; what was accepted is finished first."""
+def serve(settings: Settings, options: Options, on_listening: Callable[[], object] = lambda: None) -> None:
+    """Serve until SIGTERM or SIGINT; what was accepted is finished first. ``on_listening`` is called once it listens.
+
+    Raises :class:`EvertuneError` where it cannot listen.
+    """
     import uvicorn
 
     from evertune.serving.http.server import Server
@@ -126,4 +129,4 @@ def serve(settings: Settings, options: Options) -> None:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=int(options.limits.deadline_s) + 5,
         )
-        Server(config, made).run()
+        Server(config, made, on_listening=on_listening).run()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn  # noqa: TID253 - whoever imports this module is about to serve
 
+from evertune.records import EvertuneError
 from evertune.serving.http.connections import bounded
 from evertune.serving.http.service import Service
 
@@ -22,10 +25,27 @@ class Server(uvicorn.Server):
     ``run()`` has a turn.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Service, linger_s: float = LINGER_S) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        linger_s: float = LINGER_S,
+        on_listening: Callable[[], object] = lambda: None,
+    ) -> None:
         config.http = bounded(service)
         super().__init__(config)
-        self._service, self._linger_s = service, linger_s
+        self._service, self._linger_s, self._on_listening = service, linger_s, on_listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so. Raises :class:`EvertuneError` where that cannot be; uvicorn itself has told why."""
+        try:
+            await super().startup(sockets)
+        except SystemExit as end:
+            raise EvertuneError(
+                f"The server cannot listen on port {self.config.port} of {self.config.host}. End what listens there, "
+                "or name another one with --port and --host."
+            ) from end
+        self._on_listening()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - any signal is the same
         """Refuse new requests from now on; a moment later stop listening and wait for those under way."""

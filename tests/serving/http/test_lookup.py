@@ -158,6 +158,8 @@ def test_words_in_feedback_are_redacted_before_they_are_kept(start: Start) -> No
         ({"thumbs": "sideways"}, "body.thumbs"),
         ({"comment": 5}, "body.comment"),
         ({"comment": "x" * 4001}, "body.comment"),
+        ({"correction": "x" * 4001}, "body.correction"),
+        ({"truth": "positive", "correction": "negative"}, "body.correction"),
         ({"score": 1}, "body.score"),
     ],
 )

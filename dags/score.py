@@ -3,7 +3,7 @@
 ## When this DAG runs
 Only by hand or by another DAG, with its form: a source (a path, `s3://…` or `gs://…`, Parquet, `.csv`, `.tsv` or
 `.jsonl` with a column of texts) and a sink, a Parquet file in one of these places, which gets the source's rows with
-label, scores and cut.
+label, scores and cut: nulls where a text is missing or has nothing in it to read.
 
 ## What happens when it is cut off, or when two meet
 The answers are kept in parts: a retry, or a later run of the same source, goes on after the last whole part and with

@@ -318,6 +318,12 @@ def test_a_release_that_does_not_verify_is_refused_and_the_old_one_stays(
     server.follower.tick()
     assert server.answers == 3
     assert server.live.refused == {}
+    # What is kept beside it is what answered before, and not what was refused in between.
+    shelf = Shelf(home, SLUG)
+    assert shelf.generations() == [1, 3]
+    tiny.spoil(shelf.place(3) / "bundle" / "config.json", tiny.halve)
+    ledger.away = True
+    assert Server(ledger, home).boot().answers == 1
 
 
 def test_a_model_that_answers_nonsense_is_refused(ledger: Ledger, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

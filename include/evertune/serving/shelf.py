@@ -94,10 +94,12 @@ class Shelf:
         return sorted(int(path.name) for path in self.folder.iterdir() if path.is_dir() and path.name.isdecimal())
 
     def clear(self, current: int) -> None:
-        """Remove generations before the one that answered before ``current``, and what kills left behind."""
+        """Remove generations before ``current`` but the last one that answered, and what kills left behind."""
         older = [number for number in self.generations() if number < current]
-        for number in older[:-1]:
-            shutil.rmtree(self.place(number), ignore_errors=True)
+        before = max((number for number in older if _read(self.place(number) / ANSWERED)), default=None)
+        for number in older:
+            if number != before:
+                shutil.rmtree(self.place(number), ignore_errors=True)
         for path in [*self.folder.glob(".*"), *self.folder.glob("*/.*")]:
             if path.name == ".lock":
                 continue

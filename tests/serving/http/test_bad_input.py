@@ -18,6 +18,7 @@ from tests.serving.http.world import REVIEWS, bearer, post, predict
 
 from evertune.serving.http.app import app
 from evertune.serving.http.limits import Limits
+from evertune.serving.http.problems import dumps
 
 PATH = f"/v1/projects/{REVIEWS}/predict"
 
@@ -227,3 +228,7 @@ def test_more_requests_at_once_than_allowed_are_refused(start: Start) -> None:
     assert response.status_code == 503
     assert "retry-after" in response.headers
     assert client.get("/healthz").status_code == 200
+
+
+def test_what_utf_8_cannot_hold_is_answered_as_a_replacement() -> None:
+    assert json.loads(dumps({"\ud800": ["a\udfff", (1, None)]})) == {"\ufffd": ["a\ufffd", [1, None]]}

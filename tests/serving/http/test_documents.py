@@ -54,6 +54,13 @@ def test_what_graphiql_is_made_of_is_what_its_page_names(client: TestClient) -> 
     assert named == hashes
 
 
+def test_the_document_says_what_needs_a_key(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert document["security"] == [{"key": []}]
+    operations = [(path, one) for path, found in document["paths"].items() for one in found.values()]
+    assert {path for path, one in operations if one.get("security") == []} == {"/healthz", "/readyz"}
+
+
 def test_swagger_ui_hands_the_document_to_nobody(client: TestClient) -> None:
     assert '"validatorUrl": null' in client.get("/docs").text
 

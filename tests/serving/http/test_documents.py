@@ -17,6 +17,7 @@ from tests.serving.http.world import KEYS, REVIEWS
 
 from evertune.serving.http.app import app
 from evertune.serving.http.assets import ASSETS
+from evertune.serving.http.limits import Limits
 from evertune.serving.http.service import Openness
 
 PAGES = ("/docs", "/graphql")
@@ -59,6 +60,12 @@ def test_the_document_says_what_needs_a_key(client: TestClient) -> None:
     assert document["security"] == [{"key": []}]
     operations = [(path, one) for path, found in document["paths"].items() for one in found.values()]
     assert {path for path, one in operations if one.get("security") == []} == {"/healthz", "/readyz"}
+
+
+def test_the_document_says_how_much_a_request_may_hold(start: Start) -> None:
+    client, _ = start(limits=Limits(texts=77, explained_texts=3, text_characters=54_321, rate_per_s=12.5))
+    said = client.get("/openapi.json").json()["info"]["description"]
+    assert all(one in said for one in ("77 texts", "3 with `explain`", "54,321 characters", "12.5 times a second"))
 
 
 def test_swagger_ui_hands_the_document_to_nobody(client: TestClient) -> None:

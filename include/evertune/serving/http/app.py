@@ -20,12 +20,28 @@ from evertune.records import JsonObject
 from evertune.serving.http import feedback, graphql, rest
 from evertune.serving.http.guard import SURFACES, Guard
 from evertune.serving.http.lean import named_faults
+from evertune.serving.http.limits import Limits
 from evertune.serving.http.metrics import State
 from evertune.serving.http.problems import Problem, RefusedError, invalid
 from evertune.serving.http.service import Service
 
 _REBUILD_S = 10.0
 _ABOUT = "Answers of fine-tuned models, each with its id, its scores and the release that gave it."
+
+
+def _about(limits: Limits) -> str:
+    """What the document says of all operations: whoever meets a limit must be able to find it."""
+    return f"""{_ABOUT}
+
+- A request has at most {limits.texts} texts, or {limits.explained_texts} with `explain`, of up to
+  {limits.text_characters:,} characters each, in {limits.body_bytes:,} bytes. The model reads `max_tokens` of each;
+  `cut` says whether that was not all of it. A comment has up to {limits.comment_characters:,} characters.
+- What is not answered {limits.deadline_s:g} s after its first byte is refused.
+- A key that names no rate of its own may ask {limits.rate_per_s:g} times a second.
+- A GraphQL document has up to {limits.graphql_depth} levels, {limits.graphql_aliases} aliases and
+  {limits.graphql_tokens:,} tokens.
+- Where it is worth asking again, 429 and 503 say when in `Retry-After`.
+"""
 
 
 def app(service: Service) -> FastAPI:
@@ -45,7 +61,7 @@ def app(service: Service) -> FastAPI:
     made = FastAPI(
         title="evertune",
         version=__version__,
-        description=_ABOUT,
+        description=_about(service.limits),
         lifespan=lifespan,
         docs_url=None,  # ours has a content security policy
         redoc_url=None,
@@ -87,7 +103,7 @@ async def _not_understood(_: Request, fault: Exception) -> Response:
 def _openapi(made: FastAPI) -> JsonObject:
     """FastAPI's document, with the key, and with problem documents as what every error is."""
     if made.openapi_schema is None:
-        found = get_openapi(title=made.title, version=made.version, description=_ABOUT, routes=made.routes)
+        found = get_openapi(title=made.title, version=made.version, description=made.description, routes=made.routes)
         components: dict[str, Any] = found.setdefault("components", {})
         _, problem = models_json_schema(
             [(Problem, "serialization")], ref_template="#/components/schemas/{model}"

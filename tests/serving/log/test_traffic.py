@@ -60,6 +60,23 @@ def test_an_answer_is_found_at_once_and_after_the_drain(tmp_path: Path) -> None:
     assert texts(tmp_path) == ["text 1", "text 2"]
 
 
+def test_a_log_that_is_closed_again_leaves_what_its_folder_holds_by_then(tmp_path: Path) -> None:
+    async def run() -> None:
+        log = TrafficLog(tmp_path)
+        await log.close()
+        after = TrafficLog(tmp_path)
+        assert after.node == log.node
+        (one,) = await after.append([answer(1)])
+        await log.close()
+        assert list(tmp_path.glob("traffic/*/*.log")), "a segment that is written to is not drained"
+        await after.append([answer(2)])
+        await after.close()
+        assert after.find(one)
+
+    asyncio.run(run())
+    assert texts(tmp_path) == ["text 1", "text 2"]
+
+
 def test_the_drainer_works_by_itself_and_tells_each_segment(tmp_path: Path) -> None:
     told: list[Segment] = []
 

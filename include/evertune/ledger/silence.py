@@ -38,6 +38,11 @@ def driver() -> dict[str, Any]:
     }
 
 
+def hang_up() -> None:
+    """Wait for nothing that is asked at this moment: for a process that ends."""
+    _WATCH.look(0)
+
+
 def _always(_asking: Any) -> bool:
     return True
 
@@ -94,7 +99,8 @@ class _Watch:
         except OperationalError as fault:
             if question in self._lines:
                 raise
-            raise OperationalError(f"it took the question and said nothing for {ANSWER_S:g} s") from fault
+            silent_s = time.monotonic() - question.asked
+            raise OperationalError(f"it took the question and said nothing for {silent_s:.0f} s") from fault
         finally:
             if self._lines.pop(question, None) is not None:
                 os.close(line)
@@ -108,16 +114,20 @@ class _Watch:
     def _run(self) -> None:
         while True:
             time.sleep(LOOK_S)
-            for question in list(self._lines):
-                ours = question.process == os.getpid()
-                if ours and time.monotonic() - question.asked < ANSWER_S:
-                    continue
-                if (line := self._lines.pop(question, None)) is None:
-                    continue
-                if ours:
-                    _hang_up(line)
-                else:  # the process that this one was forked from still waits for it
-                    os.close(line)
+            self.look(ANSWER_S)
+
+    def look(self, patience_s: float) -> None:
+        """Hang up on those that have been silent for so long."""
+        for question in list(self._lines):
+            ours = question.process == os.getpid()
+            if ours and time.monotonic() - question.asked < patience_s:
+                continue
+            if (line := self._lines.pop(question, None)) is None:
+                continue
+            if ours:
+                _hang_up(line)
+            else:  # the process that this one was forked from still waits for it
+                os.close(line)
 
 
 def _hang_up(descriptor: int) -> None:

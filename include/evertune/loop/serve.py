@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from evertune.ledger import keys, releases, segments
+from evertune.ledger import keys, releases, segments, silence
 from evertune.loop.followed import Ledger, LedgerReleases
 from evertune.loop.lineage import lineage
 from evertune.loop.review import Answering, Review
@@ -93,6 +93,7 @@ def service(settings: Settings, options: Options) -> Iterator[Service]:
     finally:
         follower.stop()
         access.stop()
+        silence.hang_up()  # or threads that wait for the ledger would hold the end up
 
 
 def _answering(live: Live, slug: str) -> Answering | None:

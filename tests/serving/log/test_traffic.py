@@ -8,6 +8,7 @@ import resource
 import secrets
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 from tests.serving.log.made import answer, feedback, fill, same
 
+from evertune.files import BusyError
 from evertune.ledger.segments import Segment
 from evertune.records import UnreachableError
 from evertune.serving.log import (
@@ -75,6 +77,26 @@ def test_a_log_that_is_closed_again_leaves_what_its_folder_holds_by_then(tmp_pat
 
     asyncio.run(run())
     assert texts(tmp_path) == ["text 1", "text 2"]
+
+
+def test_a_ledger_that_hangs_does_not_hold_up_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder stays its own: what still drains it may go on at any time."""
+    monkeypatch.setattr(traffic, "END_S", 0.2)
+    hangs = threading.Event()
+
+    async def run() -> None:
+        log = TrafficLog(tmp_path, on_closed=lambda _: hangs.wait(60))
+        await log.append([answer(1)])
+        await log.close()
+        assert not hangs.is_set()
+        with pytest.raises(BusyError):
+            Node(tmp_path / "traffic" / log.node)
+        hangs.set()
+        await log.close()
+        Node(tmp_path / "traffic" / log.node).release()
+
+    asyncio.run(asyncio.wait_for(run(), 50))
+    assert texts(tmp_path) == ["text 1"]
 
 
 def test_the_drainer_works_by_itself_and_tells_each_segment(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from evertune.serving.log.writer import Counts, Writer
 
 DRAIN_S = 5.0
 """Seconds between two looks for something to drain or to tell, beside those that a closed segment asks for."""
+END_S = 10.0
+"""Seconds that an end waits for the last drain: a ledger that hangs does not hold it up, and the next start drains."""
 CARE_S = 600.0
 """Seconds between two looks after the retention and after what servers left that are gone."""
 _SLUG = re.compile(SLUG)
@@ -130,9 +132,10 @@ class TrafficLog:
         cared = -CARE_S
         while True:
             self._wake.clear()
-            if self._ended.is_set():  # looked at behind the clearing, so that no wake for it is lost
+            ended = self._ended.is_set()  # looked at behind the clearing, so that no wake for it is lost
+            _try(self.drain)  # where it fails at the end the next start does it
+            if ended:
                 return
-            _try(self.drain)
             if time.monotonic() - cared > CARE_S:
                 cared = time.monotonic()
                 _try(self._prune)  # on a full disk this is what makes room
@@ -163,10 +166,10 @@ class TrafficLog:
         self._writer.close()
         self._ended.set()
         self._wake.set()
-        self._drainer.join()
-        if self._node.released:
+        self._drainer.join(END_S)
+        if self._drainer.is_alive():  # the folder stays its own until the process has ended
+            log.warning("log.drain_not_waited_for", seconds=END_S)
             return
-        _try(self.drain)  # where it fails the next start does it
         self._node.release()
 
 

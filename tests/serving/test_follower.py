@@ -275,6 +275,18 @@ def test_old_generations_but_one_are_removed_with_what_kills_left(ledger: Ledger
     assert not [path for path in (home / "serving").rglob(".*") if path.name != ".lock"]
 
 
+def test_a_note_that_was_changed_on_the_disk_is_not_believed(ledger: Ledger, home: Path) -> None:
+    ledger.promote(1)
+    Server(ledger, home).boot()
+    shelf = Shelf(home, SLUG)
+    assert [kept.release.generation for kept in shelf.candidates()] == [1]
+    for path in (shelf.folder / "current.json", shelf.place(1) / "answered.json"):
+        told = json.loads(path.read_text())
+        told["kept"]["allowed_loss"] = 0.5
+        path.write_text(json.dumps(told))
+    assert shelf.candidates() == []
+
+
 def _flip_weights(folder: Path) -> None:
     tiny.spoil(folder / "bundle" / "model.safetensors", tiny.flip)
 

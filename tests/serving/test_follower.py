@@ -338,9 +338,8 @@ def test_a_release_that_does_not_verify_is_refused_and_the_old_one_stays(
     assert Server(ledger, home).boot().answers == 1
 
 
-def test_a_model_that_answers_nonsense_is_refused(ledger: Ledger, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger.promote(1)
-    server = Server(ledger, home).boot()
+def _load_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on what is loaded is whole and answers no numbers."""
     load = served_module.load
 
     def broken(*arguments: object) -> Served:
@@ -355,10 +354,33 @@ def test_a_model_that_answers_nonsense_is_refused(ledger: Ledger, home: Path, mo
         return served
 
     monkeypatch.setattr(follower_module, "load", broken)
+
+
+def test_a_model_that_answers_nonsense_is_refused(ledger: Ledger, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger.promote(1)
+    server = Server(ledger, home).boot()
+    _load_nonsense(monkeypatch)
     ledger.promote(2)
     server.follower.tick()
     assert server.answers == 1
     assert "not finite" in server.live.refused[SLUG].reason
+
+
+def test_a_boot_warms_too(ledger: Ledger, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What answered on this machine may not do so after an upgrade of its runtime."""
+    ledger.promote(1)
+    assert Server(ledger, home).boot().answers == 1
+    ledger.away = True
+    _load_nonsense(monkeypatch)
+    assert Server(ledger, home).boot().answers is None
+
+
+def test_check_rows_that_were_changed_on_the_disk_are_not_used(ledger: Ledger, home: Path) -> None:
+    ledger.promote(1)
+    Server(ledger, home).boot()
+    tiny.spoil(place(home, 1) / "checks.parquet", tiny.halve)
+    ledger.away = True
+    assert Server(ledger, home).boot().answers == 1
 
 
 def test_what_was_away_is_tried_again_soon_and_then_less_and_less_often(ledger: Ledger, home: Path) -> None:

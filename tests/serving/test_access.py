@@ -233,6 +233,9 @@ def test_a_cache_that_cannot_be_written_locks_nobody_out(ledger: Ledger, tmp_pat
     access = Access(ledger.read, tmp_path / "file" / "keys.json")
     assert access.refresh()
     assert access.identify(shown)
+    (tmp_path / "file").unlink()
+    assert access.refresh()  # with the same keys
+    assert (tmp_path / "file" / "keys.json").exists()
 
 
 def test_the_thread_reads_again_and_again(

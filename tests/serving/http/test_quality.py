@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-from evertune.serving.http.quality import MOST, SPAN, Label, Quality, scores
+from evertune.serving.http.quality import MOST, SPAN, Label, Quality, Window, scores
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -177,3 +177,10 @@ def test_labels_within_seconds_are_one_point() -> None:
         quality.add("reviews", _label(number, truth="b", at=NOW + timedelta(seconds=number / 10)))
     (point,) = quality.history("reviews", NOW)
     assert (point.f1, point.labelled) == (0.0, 50)
+
+
+def test_picked_answers_are_remembered_within_bounds() -> None:
+    window = Window()
+    for number in range(MOST + 5):
+        window.add(_label(number)._replace(picked=True))
+    assert [label.prediction_id for label in window] == [str(number) for number in range(5, MOST + 5)]

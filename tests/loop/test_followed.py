@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,8 @@ from tests.serving.http import world
 from tests.serving.log.made import answer, fill
 from tests.support import small_project, write_project
 
+from evertune.ledger import connections, runs, steps, triggers
 from evertune.ledger import engine as engines
-from evertune.ledger import runs, steps, triggers
 from evertune.loop import followed
 from evertune.loop import serve as serving
 from evertune.loop.followed import Ledger, LedgerReleases
@@ -94,6 +97,23 @@ def test_where_nobody_knows_nothing_is_answered_unlogged_and_no_traffic_goes(
     installed: Settings, tmp_path: Path
 ) -> None:
     assert options(fetched(installed, released(installed, {}), tmp_path)) == (0.003, "refuse", None)
+
+
+def test_threads_that_meet_a_silent_database_find_it_out_once(warm: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "REACH_S", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(3) as threads:
+        url = f"postgresql://postgres@127.0.0.1:{silent.getsockname()[1]}/ledger"
+        ledger = Ledger(warm.model_copy(update={"database_url": url}))
+        asking = [threads.submit(lambda: ledger.engine) for _ in range(3)]
+        faults = [one.exception() for one in asking]
+        silent.settimeout(0.1)
+        tries = 0
+        with contextlib.suppress(TimeoutError):
+            while True:
+                silent.accept()[0].close()
+                tries += 1
+    assert [type(fault) for fault in faults] == [UnreachableError] * 3
+    assert tries == 1
 
 
 def test_what_mlflow_has_not_is_worth_another_try(warm: Settings, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from pathlib import Path
 
 import structlog
@@ -34,13 +36,27 @@ class Ledger:
         self._settings = settings
         self._engine: Engine | None = None
         self._connecting = threading.Lock()
+        self._failed = (-math.inf, "")
+        """When connecting failed last, and why."""
 
     @property
     def engine(self) -> Engine:
-        """The engine. Raises :class:`UnreachableError` while there is no database."""
+        """The engine. Raises :class:`UnreachableError` while there is no database.
+
+        Who comes while another thread finds that out does not find it out once more: a database that takes connections
+        and says nothing costs ten seconds a try, and the last good release answers behind the first.
+        """
+        came = time.monotonic()
         with self._connecting:
             if self._engine is None:
-                self._engine = ledger_engine.ready(self._settings.database_url)
+                failed, why = self._failed
+                if failed > came:
+                    raise UnreachableError(why)
+                try:
+                    self._engine = ledger_engine.ready(self._settings.database_url)
+                except UnreachableError as fault:
+                    self._failed = time.monotonic(), str(fault)
+                    raise
             return self._engine
 
 

@@ -83,6 +83,13 @@ def test_a_window_without_signals_raises_nothing(ledger: Engine, champion: Run) 
     assert windows.untested(ledger, "spam") is None
 
 
+def test_marks_of_labels_are_kept_with_the_newest_window_alone(ledger: Engine, champion: Run) -> None:
+    for number in (1, 2):
+        about = window(ledger, number)
+        alerts.record(ledger, about, [], Evidence(), (), marks={"a segment": number})
+    assert [windows.marks(ledger, "spam", number) for number in (1, 2, 3)] == [None, {"a segment": 2}, None]
+
+
 def test_an_alert_is_raised_once_and_told_in_the_chain_without_texts(ledger: Engine, champion: Run) -> None:
     first = window(ledger, 1)
     one, again = raised(ledger, first), raised(ledger, first)

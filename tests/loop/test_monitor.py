@@ -566,6 +566,18 @@ def test_labels_that_are_sent_twice_count_in_one_window(loop: Loop) -> None:
         loop.send("review")
 
 
+def test_a_label_dated_by_a_clock_that_is_behind_counts_in_the_next_window(loop: Loop) -> None:
+    ids = loop.send("review")
+    behind = datetime.now(UTC) - timedelta(minutes=10)
+    said = [feedback(id_, "spam", truth=predicted(f"review {n}").label, at=behind) for n, id_ in enumerate(ids)]
+    loop.log(said[:60])
+    assert [one.labelled for one in loop.watch().tested] == [60]
+    loop.log(said[60:])
+    for counted in (40, 0):
+        loop.send("review")
+        assert [one.labelled for one in loop.watch().tested] == [counted]
+
+
 def test_who_only_reports_wrong_answers_raises_nothing_and_starts_nothing(loop: Loop) -> None:
     ids = loop.send("review")
     wrong = [LABELS[predicted(f"review {number}").label == "bad"] for number in range(60)]

@@ -19,6 +19,7 @@ from evertune.loop.traffic import Shape
 from evertune.project import Project
 from evertune.project.monitoring_options import WindowOptions
 from evertune.records import Window
+from evertune.serving.log.news import Counted
 from evertune.settings import Settings
 
 NOW = datetime.now(UTC)
@@ -117,13 +118,13 @@ def test_labels_weigh_by_the_chance_with_which_they_were_asked_for(where: Settin
         feedback(id_, at=NOW, truth=truth, probability=chance)
         for id_, (truth, chance) in zip(ids, said, strict=False)
     ])  # fmt: skip
-    found = traffic.labelled(PROJECT, where, about, None, SHAPE)
+    found, _ = traffic.labelled(PROJECT, where, about, None, SHAPE)
     assert dict(zip(found.texts, found.truth.tolist(), strict=True)) == {"text 0": 0, "text 1": 1, "text 2": -1}
     weights = dict(zip(found.texts, found.weights.tolist(), strict=True))
     assert weights["text 0"] == pytest.approx(5 * weights["text 1"])
-    assert len(traffic.labelled(PROJECT, where, about, NOW + timedelta(hours=1), SHAPE)) == 0
+    assert len(traffic.labelled(PROJECT, where, about, Counted(NOW + timedelta(hours=1)), SHAPE)[0]) == 0
     other = about.model_copy(update={"generation": 9})
-    assert len(traffic.labelled(PROJECT, where, other, None, SHAPE)) == 0
+    assert len(traffic.labelled(PROJECT, where, other, None, SHAPE)[0]) == 0
 
 
 @pytest.mark.parametrize(("confirmed_before", "counted"), [(0, 1), (2, 6)])
@@ -138,4 +139,5 @@ def test_complaints_are_no_sample_of_the_traffic(
     log(where, ledger, [feedback(id_, at=NOW, truth="b") for id_ in ids[:5]])  # the model has answered a
     before = [feedback(id_, at=NOW - timedelta(days=1), truth="a") for id_ in ids[5 : 5 + confirmed_before]]
     log(where, ledger, before)
-    assert len(traffic.labelled(PROJECT, where, about, NOW - timedelta(hours=1), SHAPE)) == counted
+    found, _ = traffic.labelled(PROJECT, where, about, Counted(NOW - timedelta(hours=1)), SHAPE)
+    assert len(found) == counted

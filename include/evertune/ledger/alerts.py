@@ -93,6 +93,7 @@ def record(
     before: Evidence | None = None,
     explanation: Explanation | None = None,
     labelled: int = 0,
+    marks: dict[str, int] | None = None,
     report: str = "",
 ) -> AlertEntry | None:
     """Keep what was found in the window, once, and raise or extend the alert of the signals that ``raised`` it.
@@ -116,9 +117,12 @@ def record(
                     evidence=after.model_dump(mode="json"),
                     labelled=labelled,
                     report=report,
+                    marks=marks,
                     created=now,
                 )
             )
+            if (last := session.get(FindingsRow, (window.project, window.number - 1))) is not None:
+                last.marks = None  # these go on from there
             session.flush()
             if raised and window.generation == generation_of(session, window.project):
                 _raise(session, window, raised, explanation, now)

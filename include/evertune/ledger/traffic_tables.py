@@ -59,7 +59,10 @@ class WindowRow(Table):
 
 
 class FindingsRow(Table):
-    """What was found in a window: inserted once, after it was tested. Only ``alerts.py`` writes here."""
+    """What was found in a window: inserted once, after it was tested. Only ``alerts.py`` writes here.
+
+    But for the ``marks``, which go when the next window has been tested.
+    """
 
     __tablename__ = "findings"
     __table_args__ = (ForeignKeyConstraint(["project", "window"], ["windows.project", "windows.number"]),)
@@ -71,6 +74,8 @@ class FindingsRow(Table):
     labelled: Mapped[int]
     report: Mapped[str]
     """Address of its report; empty where there is none."""
+    marks: Mapped[dict[str, Any] | None]
+    """Which of the labels dated lately had been counted by then: what comes into the log after it is the next one's."""
     created: Mapped[datetime]
 
 

@@ -23,7 +23,7 @@ from evertune.records import Evidence, Finding, Window
 PAGE = 200
 """Segments that are looked up at once."""
 SETTLED = timedelta(seconds=2)
-"""Labels younger than this wait for the next window: they may be on their way to the disk."""
+"""Labels younger than this wait for the next window, as a rule: most of them are on the disk by then."""
 log = structlog.get_logger(__name__)
 Read = Callable[[Pending], Outline]
 """Gives the project's answers in a segment, in the order of offsets."""
@@ -141,6 +141,13 @@ def get(engine: Engine, project: str, number: int) -> WindowEntry | None:
     with reading(engine) as session:
         row = session.get(WindowRow, (project, number))
         return _entry(row, session.get(FindingsRow, (project, number))) if row else None
+
+
+def marks(engine: Engine, project: str, number: int) -> dict[str, int] | None:
+    """Which labels were in the log when those of this window were counted; only the newest tested window has them."""
+    with reading(engine) as session:
+        found = session.get(FindingsRow, (project, number))
+        return found.marks if found else None
 
 
 def history(engine: Engine, project: str, limit: int | None = 100) -> list[WindowEntry]:

@@ -36,6 +36,7 @@ from evertune.records import (
     Signal,
     Window,
 )
+from evertune.serving.log.news import Counted
 from evertune.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -121,8 +122,7 @@ def _test(engine: Engine, project: Project, settings: Settings, about: Window, s
         alerts.record(engine, about, (), before, (), before=before)
         return _told(about, (), before, (), 0, "")
     shape = traffic.Shape(known.labels, known.embeddings.shape[1])
-    last = windows.get(engine, project.slug, about.number - 1)
-    labelled = traffic.labelled(project, settings, about, last.labels_until if last else None, shape)
+    labelled, marks = traffic.labelled(project, settings, about, _counted(engine, about), shape)
     answers = traffic.sample(engine, settings, about, shape)
     near = copies.threshold(engine, project, about.generation)
     sides = copies.without_copies(answers, near), copies.without_copies(labelled, near)
@@ -134,9 +134,15 @@ def _test(engine: Engine, project: Project, settings: Settings, about: Window, s
     page = reports.report(engine, project, settings, about, reports.Seen(known, answers, labelled), verdict)
     alerts.record(
         engine, about, findings, after, raised,
-        before=before, explanation=explanation, labelled=len(labelled), report=page,
+        before=before, explanation=explanation, labelled=len(labelled), marks=marks, report=page,
     )  # fmt: skip
     return _told(about, findings, after, raised, len(labelled), page)
+
+
+def _counted(engine: Engine, about: Window) -> Counted | None:
+    """The labels that the windows before have counted."""
+    last = windows.get(engine, about.project, about.number - 1)
+    return Counted(last.labels_until, windows.marks(engine, about.project, last.number)) if last else None
 
 
 def _reference(

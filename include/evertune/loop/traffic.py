@@ -7,7 +7,6 @@ What a file that is gone or torn held is passed over and told; the monitor goes 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,7 +24,7 @@ from evertune.records import UnreachableError, Window
 from evertune.serving.log import parquet
 from evertune.serving.log.codec import EMBEDDING
 from evertune.serving.log.labels import Labelled
-from evertune.serving.log.labels import labelled as labelled_answers
+from evertune.serving.log.news import Counted, Marks, news
 from evertune.serving.log.reading import PARQUET
 from evertune.settings import Settings
 
@@ -156,21 +155,23 @@ def embeddings(rows: Sequence[np.ndarray[Any, Any] | None], width: int) -> np.nd
     return found
 
 
-def labelled(project: Project, settings: Settings, window: Window, since: datetime | None, shape: Shape) -> Sample:
-    """The answers of the window's release whose labels came from ``since`` until the window's end of labels.
+def labelled(
+    project: Project, settings: Settings, window: Window, counted: Counted | None, shape: Shape
+) -> tuple[Sample, Marks]:
+    """The answers of the window's release whose labels came until the window's end of labels, and marks of what came.
 
     They are mostly of earlier windows: labels come late. They count by how they were picked; complaints do not count,
-    nor does a label that an earlier window has counted.
+    nor does a label that an earlier window has ``counted``.
     """
     until = window.labels_until
-    found = labelled_answers(settings.home / "traffic", window.project, since, until, shape.labels, news=True)
+    found, marks = news(settings.home / "traffic", window.project, counted, until, shape.labels)
     ours = [one for one in found if one.answer.generation == window.generation]
     fair = without_complaints(ours, project, settings, until)
     if len(fair) < len(ours):
         log.info(
             "traffic.complaints_left_out", project=window.project, window=window.number, labels=len(ours) - len(fair)
         )
-    return _labelled(fair, shape)
+    return _labelled(fair, shape), marks
 
 
 def _labelled(found: Sequence[Labelled], shape: Shape) -> Sample:

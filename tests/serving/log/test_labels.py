@@ -65,19 +65,6 @@ def test_the_window_says_which_answers_and_all_of_the_past_says_which_label(tmp_
     assert found(tmp_path, LATER, LATER) == []
 
 
-def test_a_label_that_is_sent_again_is_no_news(tmp_path: Path) -> None:
-    again, changed, overruled, thumbed, new = keep(tmp_path, *(answer(number) for number in range(5)))
-    keep(tmp_path, said(again, "a"), said(changed, "a"), said(overruled, "a", origin="expert"))
-    keep(tmp_path, said(thumbed, None, thumbs="up"))
-    later = [said(again, "a", 60), said(changed, "b", 60), said(overruled, "b", 60), said(thumbed, "a", 60)]
-    keep(tmp_path, *later, said(new, "a", 60))
-    since = NOW + timedelta(minutes=30)
-    news = {row.prediction_id: row.label for row in found(tmp_path, since, news=True)}
-    assert news == {changed: "b", thumbed: "a", new: "a"}
-    assert len(found(tmp_path, since)) == 5
-    assert len(found(tmp_path, None, since, news=True)) == 3
-
-
 def test_a_picked_answer_keeps_its_chance_whoever_labels_it_in_the_end(tmp_path: Path) -> None:
     (id_,) = keep(tmp_path, answer(1))
     keep(tmp_path, said(id_, "a", 1, origin="import", probability=0.1), said(id_, "b", 2, origin="expert"))

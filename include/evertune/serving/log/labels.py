@@ -44,26 +44,25 @@ class Labelled(NamedTuple):
 
 
 def labelled(
-    traffic: Path,
-    project: str,
-    since: datetime | None,
-    until: datetime,
-    classes: Collection[str] = (),
-    *,
-    news: bool = False,
+    traffic: Path, project: str, since: datetime | None, until: datetime, classes: Collection[str] = ()
 ) -> list[Labelled]:
     """The project's answers that were given a label from ``since`` to before ``until``, in the order of labelling.
 
     Each with the label that counts of all that were given before ``until``, those before ``since`` too. ``until``
     should lie some seconds back: a label is dated just before it is on the disk. ``classes``: which corrections are
     labels where a version before this kept them; later ones say so themselves. An answer that is gone (retention,
-    damage) is left out. ``news``: without those whose label was the same before ``since``, as who counts label by label
-    needs it: a label that is sent again is no second proof.
+    damage) is left out.
     """
-    everything = _said(traffic, project, since, until, classes)
-    finals = {id_: one for id_, rows in everything.items() if (one := final(rows, classes)) is not None}
-    if news and since is not None:
-        finals = {id_: one for id_, one in finals.items() if _is_news(one, everything[id_], since, classes)}
+    since = EVER if since is None else since
+    fresh = fresh_feedback(traffic, project)
+    labels = labels_given(traffic, project, fresh, since, until, classes)
+    said = all_said(traffic, project, fresh, {row.feedback.prediction_id for row in labels}, until)
+    finals = {id_: one for id_, rows in said.items() if (one := final(rows, classes)) is not None}
+    return with_answers(traffic, project, finals)
+
+
+def with_answers(traffic: Path, project: str, finals: dict[str, Final]) -> list[Labelled]:
+    """The answers with the labels that count, in the order of labelling; answers that are gone are left out."""
     answers = answers_of(traffic, project, finals)
     if missing := len(finals) - len(answers):
         log.warning("log.labelled_answers_gone", project=project, answers=missing)
@@ -71,7 +70,7 @@ def labelled(
     return sorted(found, key=lambda one: (one.at, one.prediction_id))
 
 
-def _labelled(id_: str, answer: Answer, counts: _Final) -> Labelled:
+def _labelled(id_: str, answer: Answer, counts: Final) -> Labelled:
     return Labelled(id_, answer, counts.label, counts.said.origin, counts.probability, counts.said.at)
 
 
@@ -96,13 +95,15 @@ def label_of(said: Feedback, classes: Collection[str] = ()) -> str | None:
     return said.label or (said.correction if said.correction in classes else None)
 
 
-class _Final(NamedTuple):
+class Final(NamedTuple):
+    """The label that counts."""
+
     label: str
     said: Feedback
     probability: float | None
 
 
-def final(said: list[StoredFeedback], classes: Collection[str] = ()) -> _Final | None:
+def final(said: list[StoredFeedback], classes: Collection[str] = ()) -> Final | None:
     """Which label counts of all that was said of one answer."""
     labels = [one for one in said if label_of(one.feedback, classes) is not None]
     if not labels:
@@ -110,34 +111,41 @@ def final(said: list[StoredFeedback], classes: Collection[str] = ()) -> _Final |
     ranked = sorted(labels, key=_rank, reverse=True)
     best = ranked[0].feedback
     chances = (one.feedback.probability for one in ranked)
-    return _Final(str(label_of(best, classes)), best, next((chance for chance in chances if chance is not None), None))
+    return Final(str(label_of(best, classes)), best, next((chance for chance in chances if chance is not None), None))
 
 
 def _rank(one: StoredFeedback) -> tuple[int, datetime, int, int]:
     return (-ORDER.index(one.feedback.origin), one.feedback.at, one.segment, one.offset)
 
 
-def _said(
-    traffic: Path, project: str, since: datetime | None, until: datetime, classes: Collection[str]
+def fresh_feedback(traffic: Path, project: str) -> list[StoredFeedback]:
+    """The project's feedback that has not been drained yet."""
+    return [row for row in reading.feedback_in_segments(traffic) if row.feedback.project == project]
+
+
+def labels_given(  # noqa: PLR0917 - where, and of what time
+    traffic: Path,
+    project: str,
+    fresh: list[StoredFeedback],
+    since: datetime,
+    until: datetime,
+    classes: Collection[str],
+) -> Iterator[StoredFeedback]:
+    """The labels that were given from ``since`` to before ``until``, some of them twice."""
+    for row in _each(fresh, reading.drained_feedback(traffic, project, since)):
+        if since <= row.feedback.at < until and label_of(row.feedback, classes) is not None:
+            yield row
+
+
+def all_said(
+    traffic: Path, project: str, fresh: list[StoredFeedback], ids: Collection[str], until: datetime
 ) -> dict[str, list[StoredFeedback]]:
-    """All that was said before ``until`` of the answers that were given a label since ``since``."""
-    fresh = [row for row in reading.feedback_in_segments(traffic) if row.feedback.project == project]
-    since = EVER if since is None else since
-    labels = (
-        row.feedback
-        for row in _each(fresh, reading.drained_feedback(traffic, project, since))
-        if since <= row.feedback.at < until and label_of(row.feedback, classes) is not None
-    )
+    """All that was said of these answers before ``until``."""
     said: dict[str, dict[str, StoredFeedback]] = defaultdict(dict)
-    for row in _about(traffic, project, {one.prediction_id for one in labels}, fresh):
+    for row in _about(traffic, project, ids, fresh):
         if row.feedback.at < until:
             said[row.feedback.prediction_id][row.id] = row
     return {id_: list(rows.values()) for id_, rows in said.items()}
-
-
-def _is_news(counts: _Final, said: list[StoredFeedback], since: datetime, classes: Collection[str]) -> bool:
-    before = final([one for one in said if one.feedback.at < since], classes)
-    return before is None or before.label != counts.label
 
 
 def _about(
@@ -145,7 +153,7 @@ def _about(
 ) -> Iterator[StoredFeedback]:
     """All that was said of these answers, some of it twice. It lies with them, whenever it was said."""
     if fresh is None:
-        fresh = [row for row in reading.feedback_in_segments(traffic) if row.feedback.project == project]
+        fresh = fresh_feedback(traffic, project)
     hours = {hour_of(place.second) for id_ in ids if (place := decode(id_)) is not None}
     for row in _each(fresh, reading.feedback_in_hours(traffic, project, hours)):
         if row.feedback.prediction_id in ids:

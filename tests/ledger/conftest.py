@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from tests.ledgers import empty, ledger, no_fsync, template, url
 
 from evertune.ledger import runs, triggers
@@ -37,3 +38,26 @@ def verdict() -> Callable[..., Outcome]:
         return Outcome(run_key=run.key, project=run.project, method="full", verdict=given)
 
     return verdict
+
+
+@pytest.fixture
+def jump(ledger: Engine) -> Callable[[int], None]:
+    """Set SQLite's clock forward or back: its own function for the time is replaced in each connection."""
+    if ledger.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL's clock is its server's, which a test cannot set")
+    offset = 0
+
+    def strftime(form: str, moment: str) -> str:
+        assert (form, moment) == ("%Y-%m-%d %H:%M:%f", "now")
+        now = time.time() + offset
+        return time.strftime("%Y-%m-%d %H:%M:", time.gmtime(now)) + f"{now % 60:06.3f}"
+
+    @event.listens_for(ledger, "checkout")
+    def replace(connection: object, _entry: object, _proxy: object) -> None:
+        connection.create_function("strftime", 2, strftime)  # type: ignore[attr-defined] # sqlite3's connection
+
+    def set_offset(seconds: int) -> None:
+        nonlocal offset
+        offset = seconds
+
+    return set_offset

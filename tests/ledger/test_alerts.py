@@ -196,6 +196,33 @@ def test_a_verdict_answers_the_alert_and_evidence_begins_anew(
     assert alerts.answered_effects(ledger, second, ()) == {Signal.EMBEDDING: 0.4}
 
 
+def test_a_verdict_answers_also_what_was_found_while_the_clock_was_ahead(
+    ledger: Engine, champion: Run, verdict: Callable[..., Outcome], jump: Callable[[int], None]
+) -> None:
+    jump(86_400)
+    raised(ledger, window(ledger, 1))
+    jump(0)
+    alerts.rule(ledger, "spam", yes)
+    judged(ledger, verdict)
+    alerts.settle(ledger, "spam")
+    second = window(ledger, 2)
+    assert alerts.evidence(ledger, second).total == 0
+    assert alerts.answered_effects(ledger, second, ()) == {Signal.EMBEDDING: 0.4}
+
+
+def test_evidence_gathers_again_after_a_verdict_that_came_while_the_clock_was_ahead(
+    ledger: Engine, champion: Run, verdict: Callable[..., Outcome], jump: Callable[[int], None]
+) -> None:
+    raised(ledger, window(ledger, 1))
+    alerts.rule(ledger, "spam", yes)
+    jump(86_400)
+    judged(ledger, verdict)
+    alerts.settle(ledger, "spam")
+    jump(0)
+    raised(ledger, window(ledger, 2), ())
+    assert alerts.evidence(ledger, window(ledger, 3)).total == 2
+
+
 def test_what_drifts_on_after_the_verdict_is_an_alert_of_its_own(
     ledger: Engine, champion: Run, verdict: Callable[..., Outcome]
 ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
 from evertune.ledger import engine as engines
@@ -344,29 +344,6 @@ def test_a_look_counts_although_the_run_failed_after_it(
 
 
 # -- the clock
-
-
-@pytest.fixture
-def jump(ledger: Engine) -> Callable[[int], None]:
-    """Set SQLite's clock forward or back: its own function for the time is replaced in each connection."""
-    if ledger.dialect.name != "sqlite":
-        pytest.skip("PostgreSQL's clock is its server's, which a test cannot set")
-    offset = 0
-
-    def strftime(form: str, moment: str) -> str:
-        assert (form, moment) == ("%Y-%m-%d %H:%M:%f", "now")
-        now = time.time() + offset
-        return time.strftime("%Y-%m-%d %H:%M:", time.gmtime(now)) + f"{now % 60:06.3f}"
-
-    @event.listens_for(ledger, "checkout")
-    def replace(connection: object, _entry: object, _proxy: object) -> None:
-        connection.create_function("strftime", 2, strftime)  # type: ignore[attr-defined] # sqlite3's connection
-
-    def set_offset(seconds: int) -> None:
-        nonlocal offset
-        offset = seconds
-
-    return set_offset
 
 
 def test_a_clock_that_jumps_ahead_costs_a_takeover_and_nothing_else(

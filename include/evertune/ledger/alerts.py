@@ -7,10 +7,10 @@ an alert start a retrain and the trigger. Whoever is killed between the two find
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from evertune.ledger import events, triggers
@@ -118,7 +118,7 @@ def record(
                     labelled=labelled,
                     report=report,
                     marks=marks,
-                    created=now,
+                    created=_after_all(session, window.project, now),
                 )
             )
             if (last := session.get(FindingsRow, (window.project, window.number - 1))) is not None:
@@ -222,8 +222,20 @@ def _settle(session: Session, project: str, now: datetime) -> None:
     for row in session.scalars(select(AlertRow).where(AlertRow.project == project, AlertRow.status.in_(STANDING))):
         trigger = triggers.find(session, project, row.key)
         if trigger is not None and trigger.answer == triggers.VERDICT:
-            row.status, row.closed = AlertStatus.ANSWERED.value, now
+            row.status, row.closed = AlertStatus.ANSWERED.value, _after_all(session, project, now)
         elif row.generation != generation and (trigger is None or trigger.run_key is None):
             row.status, row.closed = AlertStatus.OUTDATED.value, now
     triggers.close_outdated(session, project, generation, now)
     session.flush()
+
+
+def _after_all(session: Session, project: str, now: datetime) -> datetime:
+    """``now``, or just after what was found and answered last.
+
+    Whether a verdict came before a window's findings or after them is told by their times, and the database's clock may
+    be set back between the two.
+    """
+    found = select(FindingsRow.created).where(FindingsRow.project == project).order_by(FindingsRow.window.desc())
+    answered = select(func.max(AlertRow.closed)).where(AlertRow.project == project)
+    last = [session.scalar(found.limit(1)), session.scalar(answered)]
+    return max([now, *(moment + timedelta(microseconds=1) for moment in last if moment is not None)])

@@ -37,7 +37,7 @@ class DriftReport(BaseOperatorLink):  # type: ignore[misc]  # Airflow's classes 
     name = "Drift report"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's interface
-        """What the task pushed; empty where no window was due."""
+        """What the task pushed; empty where there is no report yet."""
         return str(ti_key.xcom_pull(task_ids=ti_key.task_id, key="report") or "")
 
 
@@ -166,19 +166,21 @@ def cut_windows(slug: str) -> None:
 
 
 def check_windows(slug: str) -> None:
-    """Test every window that has not been, and link the newest report."""
-    from evertune.loop import monitor
+    """Test every window that has not been, and link the newest report there is."""
+    from evertune.loop import monitor, window_reports
     from evertune.project.load import find, load
 
-    where, report = settings.load(), ""
+    where = settings.load()
     with translated():
-        for one in monitor.report(load(find(slug, where)), where):
-            report = one.report or report
-            log.info("window %s: evidence %.3g, raised by %s", one.window, one.evidence, list(one.raised) or "nothing")
-            for found in one.findings:
-                log.info("  %s: effect %.3f of %.3f, p %.3g", found.signal, found.effect, found.smallest, found.p)
-    if report:
-        get_current_context()["ti"].xcom_push(key="report", value=report)
+        try:
+            tested = monitor.report(load(find(slug, where)), where)
+        finally:  # also where one could not be tested: the next try does not test those before it again
+            if report := window_reports.newest(where, slug):
+                get_current_context()["ti"].xcom_push(key="report", value=report)
+    for one in tested:
+        log.info("window %s: evidence %.3g, raised by %s", one.window, one.evidence, list(one.raised) or "nothing")
+        for found in one.findings:
+            log.info("  %s: effect %.3f of %.3f, p %.3g", found.signal, found.effect, found.smallest, found.p)
 
 
 def decide(slug: str) -> None:

@@ -13,11 +13,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.ledger.made import window
 from tests.support import ROOT, small_project, write_project
 
-from evertune.ledger import engine, events, releases, runs, triggers
+from evertune.ledger import alerts, engine, events, releases, runs, triggers
 from evertune.project.load import load_all
-from evertune.records import Cause
+from evertune.records import Cause, Evidence
 from evertune.settings import Settings, load
 
 pytestmark = pytest.mark.integration
@@ -37,7 +38,8 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[
     (root / "projects").mkdir()
     environment = {
         **os.environ,
-        "PYTHONPATH": str(ROOT / "dags"),  # as Airflow does for its bundle
+        # Airflow does this for its bundle.
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "dags"), os.environ.get("PYTHONPATH", "")]),
         "AIRFLOW_HOME": str(root / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -98,7 +100,7 @@ def test_a_monitor_without_traffic_wakes_nobody(airflow: dict[str, str]) -> None
                       "wake": "skipped", "notify": "success"}  # fmt: skip
 
 
-def test_the_button_of_the_task_leads_to_the_newest_report(airflow: dict[str, str]) -> None:
+def test_the_button_of_the_task_leads_to_the_newest_report(airflow: dict[str, str], tmp_path: Path) -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); import tasks\n"
         "from evertune.loop import monitor\n"
@@ -107,22 +109,28 @@ def test_the_button_of_the_task_leads_to_the_newest_report(airflow: dict[str, st
         "    task_id = 'report'\n"
         "    def xcom_push(self, key, value): pushed[key] = value\n"
         "    def xcom_pull(self, task_ids, key): return pushed.get(key) if task_ids == 'report' else None\n"
-        "def tested(number, report):\n"
-        "    return monitor.Tested(window=number, generation=1, rows=9, labelled=0, findings=(), evidence=0.0,"
-        " raised=(), report=report)\n"
-        "there = [tested(1, 'http://evidently/1'), tested(2, 'http://evidently/2'), tested(3, '')]\n"
-        "monitor.report = lambda *_: there\n"
+        "def fail(*_): raise RuntimeError('no window after the second can be tested')\n"
+        "monitor.report = lambda *_: []\n"
         "tasks.get_current_context = lambda: {'ti': Task()}\n"
         "print('LINK', tasks.DriftReport().get_link(None, ti_key=Task()) or 'none')\n"
-        "tasks.check_windows('small-reviews')\n"
+        "pushed.clear(); tasks.check_windows('small-reviews')\n"
         "print('LINK', tasks.DriftReport().get_link(None, ti_key=Task()))\n"
+        "pushed.clear(); monitor.report = fail\n"
+        "try: tasks.check_windows('small-reviews')\n"
+        "except Exception as fault: print('LINK', pushed['report'], fault)\n"
         "import monitor as dag\n"
         "task = dag.build(dag.load_all(dag.load())[0]['small-reviews']).get_task('report')\n"
         "print('BUTTON', [type(one).__name__ for one in task.operator_extra_links])\n"
     )
-    printed = _python(airflow, "-c", script, str(ROOT / "dags")).splitlines()
+    apart = {**airflow, "EVERTUNE_HOME": str(tmp_path)}
+    ledger = engine.ready(load(apart).database_url)
+    for number, report in enumerate(("http://evidently/1", "http://evidently/2", ""), 1):
+        about = window(ledger, number, project="small-reviews")
+        alerts.record(ledger, about, (), Evidence(), (), report=report)
+    printed = _python(apart, "-c", script, str(ROOT / "dags")).splitlines()
     assert [line for line in printed if line.startswith(("LINK", "BUTTON"))] == [
-        "LINK none", "LINK http://evidently/2", "BUTTON ['DriftReport']"
+        "LINK none", "LINK http://evidently/2",
+        "LINK http://evidently/2 RuntimeError: no window after the second can be tested", "BUTTON ['DriftReport']",
     ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import Engine
 
 from evertune.ledger import alerts, releases, windows
+from evertune.ledger import engine as ledger_engine
 from evertune.monitoring.reference import Reference
 from evertune.monitoring.samples import Sample
 from evertune.project import Project
@@ -47,6 +48,12 @@ class Verdict(NamedTuple):
 def folder_of(settings: Settings, slug: str, number: int) -> Path:
     """Where the report of a window lies."""
     return settings.home / "monitoring" / slug / "reports" / f"{number:06}"
+
+
+def newest(settings: Settings, slug: str) -> str:
+    """Address of the newest report; empty where none of the latest windows has one."""
+    told = windows.history(ledger_engine.ready(settings.database_url), slug)
+    return next((one.report for one in reversed(told) if one.report), "")
 
 
 def report(  # noqa: PLR0917 - whose, where, of what

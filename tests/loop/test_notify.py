@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -318,6 +319,21 @@ def test_an_old_event_that_nobody_has_told_yet_is_not_given_up_at_its_first_try(
     four_days_old(ledger)
     receiver.answer = lambda number: 503 if number == 1 else 200
     assert notices.notify(project, settings)[0].fault == "it answered 503"
+    (told,) = notices.notify(project, settings, now=True)
+    assert (told.sent, told.missed) == (5, 0)
+
+
+def test_a_worker_whose_clock_is_ahead_gives_no_event_up(
+    ledger: Engine, settings: Settings, project: Project, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = SimpleNamespace(now=lambda tz: datetime.now(tz) + timedelta(days=10))
+    monkeypatch.setattr(notices, "datetime", ahead, raising=False)
+    project = with_hooks(project, receiver.hook())
+    happen(ledger, project, *ALL)
+    tries = notices.FEWEST_TRIES + 1
+    receiver.answer = lambda number: 503 if number <= tries else 200
+    for _ in range(tries):
+        notices.notify(project, settings, now=True)
     (told,) = notices.notify(project, settings, now=True)
     assert (told.sent, told.missed) == (5, 0)
 

@@ -16,7 +16,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import httpx
@@ -188,7 +188,9 @@ def _without_query(words: str) -> str:
 
 def not_told(engine: Engine, held: Delivery, event: Event, fault: str) -> None:
     """Note that the event did not get through and when the next try is due; after three days it is given up."""
-    if datetime.now(UTC) - event.created > GIVE_UP and held.failures + 1 >= FEWEST_TRIES:
+    with ledger_engine.reading(engine) as session:
+        old = ledger_engine.clock(session) - event.created > GIVE_UP
+    if old and held.failures + 1 >= FEWEST_TRIES:
         deliveries.told(engine, held, event.id, missed=True)
     deliveries.failed(engine, held, fault, min(LONGEST_PAUSE_S, PAUSE_S * 2 ** min(held.failures, 20)))
 

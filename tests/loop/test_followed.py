@@ -141,3 +141,15 @@ def test_the_server_keeps_traffic_as_long_as_the_release_that_answers_says(
         service.log._prune()
         assert (service.log.find(old) is not None, service.log.find(other) is not None) == (kept, True)
         asyncio.run(service.close())
+
+
+def test_a_server_whose_clock_has_jumped_ahead_removes_nothing_that_the_database_calls_new(
+    warm: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (new,) = fill(warm.home, [answer(1, SLUG)])
+    with serving.service(warm, serving.Options()) as service:
+        service.live.switch(world.served(SLUG, 1, tmp_path, retention_days=7))
+        monkeypatch.setattr(service.log, "_clock", (datetime.now(UTC) + timedelta(days=366)).timestamp)
+        service.log._prune()
+        assert service.log.find(new) is not None
+        asyncio.run(service.close())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 
 import structlog
@@ -58,6 +59,11 @@ class Ledger:
                     self._failed = time.monotonic(), str(fault)
                     raise
             return self._engine
+
+    def clock(self) -> datetime:
+        """The database's time. Raises :class:`UnreachableError` while there is no database."""
+        with ledger_engine.reading(self.engine) as session:
+            return ledger_engine.clock(session)
 
 
 class LedgerReleases:

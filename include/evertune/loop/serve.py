@@ -70,6 +70,7 @@ def service(settings: Settings, options: Options) -> Iterator[Service]:
         segment_s=options.segment_s,
         days=lambda slug: _retention_days(live, slug),
         on_pruned=lambda kept_since: segments.forget(ledger.engine, kept_since),
+        others_clock=ledger.clock,
     )
     follower = Follower(live, LedgerReleases(settings, ledger, traffic.node), settings.home, options.poll_s)
     made = Service(

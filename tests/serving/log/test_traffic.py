@@ -292,6 +292,22 @@ def test_since_when_traffic_is_kept_is_told_and_a_fault_of_the_hearer_is_borne(t
     assert texts(tmp_path) == ["text 1", "text 3"]
 
 
+@pytest.mark.parametrize(("known", "kept"), [(True, ["text 1", "text 2"]), (False, ["text 2"])])
+def test_a_clock_that_jumped_ahead_removes_nothing_where_another_tells_of_it(
+    tmp_path: Path, known: bool, kept: list[str]
+) -> None:
+    fill(tmp_path, [answer(1)])
+
+    def others_clock() -> datetime:
+        if not known:
+            raise UnreachableError("the ledger is away")
+        return datetime.now(UTC)
+
+    a_year_ahead = datetime.now(UTC).timestamp() + 366 * 86_400
+    fill(tmp_path, [answer(2)], days=30, clock=lambda: a_year_ahead, others_clock=others_clock)
+    assert texts(tmp_path) == kept
+
+
 async def _append_until_full(log: TrafficLog, most: int = 5000) -> list[str]:
     """Append until one is refused; the disk holds far fewer than ``most``."""
     ids: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import secrets
 import threading
@@ -46,18 +47,21 @@ class TrafficLog:
         days: int | Callable[[str], int | None] = retention.DAYS,
         on_pruned: Callable[[Mapping[str, datetime]], object] | None = None,
         clock: Callable[[], float] = time.time,
+        others_clock: Callable[[], datetime] | None = None,
     ) -> None:
         """``on_closed`` is told each drained segment, in the drainer's thread, until it does not raise.
 
         What a server left that was killed is drained first. ``days``: how long traffic is kept; of every project, or
         of the one of that slug, where ``None`` is not known yet. ``on_pruned`` is told since when each is kept, now
-        and then; what it raises is told and borne.
+        and then; what it raises is told and borne. ``others_clock``: nothing is removed before it is old by this one
+        too, for this machine's may have jumped ahead; while it raises, that is not known.
         """
         self.folder = home / "traffic"
         self._on_closed = on_closed
         self._days = days if callable(days) else lambda _project: days
         self._on_pruned = on_pruned
         self._clock = clock
+        self._others_clock = others_clock
         self._node = nodes.claim(self.folder)
         self._wake = threading.Event()
         self._ended = threading.Event()
@@ -150,6 +154,9 @@ class TrafficLog:
 
     def _prune(self) -> None:
         now = datetime.fromtimestamp(self._clock(), UTC)
+        if self._others_clock is not None:
+            with contextlib.suppress(Exception):  # it is away: what is old must go nevertheless, or the disk gets full
+                now = min(now, self._others_clock())
         kept = retention.kept_since(self.folder, now, self._days)
         retention.prune(self.folder, now, kept)
         if self._on_pruned is not None:

@@ -164,3 +164,24 @@ def test_a_label_of_many_is_found_by_its_name(tmp_path: Path) -> None:
         page.go(f"{address}/review")
         page.until("document.getElementById('state').textContent", "0 labelled here · 3 waiting")
         assert list(_said(service).values()) == [["refund"]]
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+def test_what_was_labelled_here_waits_no_more_though_the_server_lists_it_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to a question that was asked before the label came may be read behind it."""
+    service = _service(tmp_path / "home")
+    service.rebuilt |= {world.REVIEWS, world.NEWS}
+    monkeypatch.setattr(service.review, "labelled", lambda *_: None)
+    asked = "performance.getEntriesByType('resource').filter(one => one.name.includes('limit')).length"
+    with served(app(service)) as address, open_page(tmp_path / "profile") as page:
+        _enter(page, address, KEYS["full"][1])
+        page.until("document.getElementById('one').checkVisibility()")
+        page.press("1", "1")  # the second one sends the first
+        page.until("performance.getEntriesByType('resource').filter(one => one.name.endsWith('/review')).length >= 2")
+        before = page.run(asked)
+        page.press("s")
+        page.until(f"{asked} > {before}")
+        page.until("document.getElementById('state').textContent", "2 labelled here · 2 waiting", seconds=3)

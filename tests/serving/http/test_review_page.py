@@ -141,7 +141,9 @@ def test_a_label_of_many_is_found_by_its_name(tmp_path: Path) -> None:
     names = (*(f"a_name_of_quite_some_length_and_without_any_space_{number}" for number in range(40)), "refund")
     service.live.switch(replace(release, labels=names, release=world.release(world.REVIEWS, 3)))
     scores = {name: 0.9 if name == "refund" else 0.1 / 40 for name in names}
-    service.review.rows = [row._replace(scores=scores) for row in service.review.draw(world.REVIEWS)]
+    queue = Some([])
+    queue.rows = [row._replace(scores=scores) for row in service.review.draw(world.REVIEWS)]
+    service.review = queue
     with served(app(service)) as address, open_page(tmp_path / "profile") as page:
         page.size(900, 700)
         _enter(page, address, KEYS["full"][1])

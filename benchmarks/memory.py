@@ -142,7 +142,8 @@ def main() -> int:
     texts = pq.read_table(place / CHECKS)["text"].to_pylist()[:TEXTS]
     texts += ["It is long. " * 200]  # as long as the model takes
     one, many = (memory_of(settings, release, count, texts) for count in (1, given.projects))
-    print(f"{served.engine.kind}, model of {(place / ENGINE / 'model.onnx').stat().st_size / 1e6:.0f} MB")
+    size = sum(path.stat().st_size for path in (place / ENGINE).iterdir())
+    print(f"{served.engine.kind}, engine of {size / 1e6:.0f} MB")
     print(f"1 project: {one:.0f} MB; {given.projects} projects: {many:.0f} MB; "
           f"each further one {(many - one) / max(1, given.projects - 1):.0f} MB")  # fmt: skip
     for count, megabytes in over_releases(settings, given.project, given.releases, texts):

@@ -11,8 +11,8 @@ from evertune.serving.engine.served import MODEL, WEIGHTS
 from evertune.serving.engine.session import INPUTS, OUTPUTS
 
 OPSET = 17
-_MAPPED_FROM = 1 << 20
-"""Bytes of a tensor that lies in the file of weights: one of embeddings, mostly, of which a text reads a few rows."""
+_MAPPED_FROM = 1 << 14
+"""Bytes of a tensor that lies in the file of weights."""
 _FUSED_AS = {
     "albert": "bert", "bert": "bert", "camembert": "bert", "distilbert": "bert", "electra": "bert", "mpnet": "bert",
     "roberta": "bert", "xlm-roberta": "bert",
@@ -79,9 +79,10 @@ def _fuse(raw: Path, to: Path, config: Any) -> None:
 
 
 def place(model: Path, folder: Path) -> None:
-    """Write the model with its large weights in a file beside it.
+    """Write the model with its weights in a file beside it.
 
-    The runtime maps that file: sessions of the same model share its memory, and what no text has read takes none.
+    The runtime maps that file: sessions of the same model share its memory, what no text has read of an embedding takes
+    none, and products that keep a packed copy of their weights need no other.
     """
     import onnx
 

@@ -2,12 +2,15 @@
 
 Batches that are computed at the same time take a core each: cores that share one wait for each other after every
 operator. A batch that is alone would leave the other cores idle, so there is a second session that shares it out.
-The large weights are mapped from their file, so that both have the same pages of them.
+The weights are mapped from their file, so that both have the same pages of them, and all sessions of the process take
+turns with the memory for what they compute.
 """
 
 from __future__ import annotations
 
+import functools
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,15 +60,31 @@ def padded(rows: Sequence[Sequence[int]], filler: int) -> tuple[NDArray[np.int64
 def _session(path: Path, cores: int) -> Any:
     import onnxruntime
 
-    onnxruntime.set_default_logger_severity(3)
+    with _PREPARING:
+        _prepare()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores
     # Threads that wait busily for the next batch would take the cores of those that compute one.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.use_env_allocators", "1")
     # The further optimisations would fuse again what `plain` takes apart.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     # A plan of the memory is kept for every shape it has met, and here nearly every batch has a shape of its own.
     options.enable_mem_pattern = False
     return onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+
+
+@functools.cache
+def _prepare() -> None:
+    """Once a process: one arena for all sessions. One each would keep the largest batch's memory for every project."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(3)
+    kind, of = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
+    onnxruntime.create_and_register_allocator(onnxruntime.OrtMemoryInfo("Cpu", kind, 0, of), None)
+
+
+_PREPARING = threading.Lock()
+"""Two at once would both register it, which fails."""

@@ -3,8 +3,9 @@
     python -m benchmarks.memory [--projects 5] [--releases 20] [--project review-sentiment]
 
 Wants a release: `make demo`, or `evertune run review-sentiment`, in the same EVERTUNE_HOME. Many projects are many
-names of its one bundle, in a home of their own, from which the server boots without a ledger: each has a session of its
-own, as different models have. Memory is what belongs to the process alone (USS), after texts of all lengths.
+names of its one bundle, in a home of their own, from which the server boots without a ledger: each has sessions of its
+own, as different models have. Memory is what belongs to the process alone (USS), after texts of all lengths; pages of
+mapped files, which the kernel may take back at any time, are told apart.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pyarrow.parquet as pq
@@ -64,8 +66,19 @@ def shelve(settings: Settings, release: Release, slugs: Sequence[str], home: Pat
     return key
 
 
-def memory_of(settings: Settings, release: Release, count: int, texts: Sequence[str]) -> float:
-    """MB of a server that has answered for so many projects."""
+class Memory(NamedTuple):
+    """In MB."""
+
+    kept: float
+    mapped: float
+    """Unchanged pages of files."""
+
+    def __str__(self) -> str:
+        return f"{self.kept:.0f} MB and {self.mapped:.0f} of mapped files"
+
+
+def memory_of(settings: Settings, release: Release, count: int, texts: Sequence[str]) -> Memory:
+    """Memory of a server that has answered for so many projects."""
     slugs = [f"{release.project}-{number}" for number in range(count)]
     with tempfile.TemporaryDirectory() as folder:
         key = shelve(settings, release, slugs, Path(folder))
@@ -75,7 +88,8 @@ def memory_of(settings: Settings, release: Release, count: int, texts: Sequence[
         with _servers.running(first, port) as process:
             for server in asked:
                 answer_all(server, port, texts)
-            return _servers.memory_mb(process)
+            mapped = sum(part.private_clean for part in process.memory_maps()) / 1e6
+            return Memory(_servers.memory_mb(process) - mapped, mapped)
 
 
 def answer_all(server: _servers.Server, port: int, texts: Sequence[str]) -> None:
@@ -144,8 +158,8 @@ def main() -> int:
     one, many = (memory_of(settings, release, count, texts) for count in (1, given.projects))
     size = sum(path.stat().st_size for path in (place / ENGINE).iterdir())
     print(f"{served.engine.kind}, engine of {size / 1e6:.0f} MB")
-    print(f"1 project: {one:.0f} MB; {given.projects} projects: {many:.0f} MB; "
-          f"each further one {(many - one) / max(1, given.projects - 1):.0f} MB")  # fmt: skip
+    further = Memory(*((last - first) / max(1, given.projects - 1) for first, last in zip(one, many, strict=True)))
+    print(f"1 project: {one}; {given.projects} projects: {many}; each further one {further}")
     for count, megabytes in over_releases(settings, given.project, given.releases, texts):
         print(f"after {count} releases: {megabytes:.0f} MB")
     return 0

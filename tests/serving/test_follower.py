@@ -467,7 +467,7 @@ def test_a_bundle_with_a_flipped_bit_never_answers(
     assert Server(ledger, home).boot().answers is None
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "report.json", "manifest.json", "made_of.json"])
+@pytest.mark.parametrize("name", ["model.onnx", "weights.bin", "report.json", "manifest.json", "made_of.json"])
 def test_a_damaged_engine_is_built_anew_from_the_bundle(ledger: Ledger, home: Path, name: str) -> None:
     ledger.promote(1)
     Server(ledger, home).boot()

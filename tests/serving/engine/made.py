@@ -90,7 +90,7 @@ def converted(engine: Path) -> Callable[..., None]:
     """Stands in for the conversion: the model that really was converted once, without the ten seconds."""
 
     def convert(_command: list[str], to: Path, _stop: threading.Event) -> None:
-        for name in ("model.onnx", "report.json"):
+        for name in ("model.onnx", "weights.bin", "report.json"):
             shutil.copyfile(engine / name, to / name)
 
     return convert

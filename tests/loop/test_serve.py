@@ -75,7 +75,7 @@ def server(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes
 
 
 def await_generation(client: Client, generation: int) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300  # a conversion gives way to whatever else runs
     while True:
         with contextlib.suppress(ProblemError):
             found = client.project(SLUG).release

@@ -239,17 +239,31 @@ def _replaced(graph: GraphProto, site: _Site, made: Quantised, biased: NodeProto
         made_node = helper.make_node("MatMulIntegerToFloat", inputs, [coarse], name, domain=DOMAIN)
         if made.finer:
             step, middle = constant("step", made.scale / np.float32(REST)), constant("middle", np.uint8(128))
-            rest = [f"{name}.rest", weights, step, scales, middle]
+            fine = _fine(name, [whole, scale, zero], [step, middle], [weights, scales])
             return [
                 *before,
                 made_node,
-                helper.make_node("DequantizeLinear", [whole, scale, zero], [f"{name}.near"], f"{name}.Dequantize"),
-                helper.make_node("Sub", [f"{name}.smoothed", f"{name}.near"], [f"{name}.left"], f"{name}.Sub"),
-                helper.make_node("QuantizeLinear", [f"{name}.left", step, middle], [f"{name}.rest"], f"{name}.Rest"),
-                helper.make_node("MatMulIntegerToFloat", rest, [f"{name}.fine"], f"{name}.Fine", domain=DOMAIN),
-                helper.make_node("Add", [coarse, f"{name}.fine"], list(outputs), f"{name}.Add"),
+                *fine,
+                helper.make_node("Add", [coarse, f"{name}.fine"], outputs, f"{name}.Add"),
             ]
     return [*before, made_node]
+
+
+def _fine(name: str, first: list[str], second: list[str], weights: list[str]) -> list[NodeProto]:
+    """The product with the second part of the input: ``{name}.fine``.
+
+    ``first``: the first part, its scale and zero; ``second``: this one's scale and zero; ``weights`` with their scales.
+    """
+    from onnx import helper
+
+    (step, middle), (whole, scales) = second, weights
+    rest = [f"{name}.rest", whole, step, scales, middle]
+    return [
+        helper.make_node("DequantizeLinear", first, [f"{name}.near"], f"{name}.Dequantize"),
+        helper.make_node("Sub", [f"{name}.smoothed", f"{name}.near"], [f"{name}.left"], f"{name}.Sub"),
+        helper.make_node("QuantizeLinear", [f"{name}.left", *second], [f"{name}.rest"], f"{name}.Rest"),
+        helper.make_node("MatMulIntegerToFloat", rest, [f"{name}.fine"], f"{name}.Fine", domain=DOMAIN),
+    ]
 
 
 def _drop_unused(graph: GraphProto) -> None:

@@ -64,11 +64,11 @@ def _session(path: Path, cores: int) -> Any:
         _prepare()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores
-    # Threads that wait busily for the next batch would take the cores of those that compute one.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.add_session_config_entry("session.use_env_allocators", "1")
+    # Threads that wait busily for the next batch would take the cores of those that compute one.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.use_env_allocators", "1")  # those of _prepare
     # The further optimisations would fuse again what `plain` takes apart.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     # A plan of the memory is kept for every shape it has met, and here nearly every batch has a shape of its own.

@@ -19,7 +19,7 @@ from tests.models import tiny
 
 from evertune import files
 from evertune.models import bundle
-from evertune.serving.engine import compare, convert, export, quantise
+from evertune.serving.engine import compare, convert, export, integers, quantise
 from evertune.serving.engine.report import EngineReport
 from evertune.serving.engine.served import MODEL, REPORT
 
@@ -116,7 +116,7 @@ def test_what_is_fitted_to_is_not_what_is_judged_on(
 def test_8_bits_that_lose_too_much_are_not_taken(
     tmp_path: Path, base: Path, checks: Path, monkeypatch: pytest.MonkeyPatch, part_only: bool
 ) -> None:
-    write = quantise.write
+    write = integers.write
 
     def spoilt(exact: Path, to: Path, planned: dict[str, quantise.Quantised]) -> None:
         write(exact, to, planned)
@@ -128,7 +128,7 @@ def test_8_bits_that_lose_too_much_are_not_taken(
                 tensor.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(tensor), tensor.name))
         onnx.save(model, to)
 
-    monkeypatch.setattr(quantise, "write", spoilt)
+    monkeypatch.setattr(integers, "write", spoilt)
     report = converted(tmp_path, tiny.classifier(), base, checks)
     if part_only:
         assert (report.kind, "8 bits in all 8 matrix products, 16 for 2 inputs" in report.reason) == ("onnx-int8", True)

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from tests.models import tiny
 
-from evertune.serving.engine import quantise
+from evertune.serving.engine import integers, quantise
 from evertune.serving.engine.served import MODEL, in_batches
 from evertune.serving.engine.session import OnnxModel
 
@@ -19,7 +19,7 @@ def int8(fp32_engine: Path, tmp_path_factory: pytest.TempPathFactory) -> OnnxMod
     planned = quantise.plan(fp32_engine / MODEL, ranges)
     errors = [one.error for one in planned.values()]
     assert errors == sorted(errors, reverse=True)
-    quantise.write(fp32_engine / MODEL, to, planned)
+    integers.write(fp32_engine / MODEL, to, planned)
     kinds = [node.op_type for node in onnx.load(to).graph.node]
     assert kinds.count("QAttention") == 2
     assert kinds.count("MatMulIntegerToFloat") == 6
@@ -53,7 +53,7 @@ def test_16_bits_for_an_input_err_less_and_answer_all_the_same(fp32_engine: Path
     off = []
     rows, wanted = tiny.rows(100, seed=2), OnnxModel(exact, 0)
     for name, plan in (("coarse", {one: planned[one] for one in products}), ("fine", refined)):
-        quantise.write(exact, tmp_path / name, plan)
+        integers.write(exact, tmp_path / name, plan)
         found = in_batches(OnnxModel(tmp_path / name, 0), rows, 256)[0]
         off.append(float(np.square(found - in_batches(wanted, rows, 256)[0]).mean()))
     assert off[1] < 0.7 * off[0], "the graph does what the plan says"

@@ -21,7 +21,7 @@ import numpy as np
 from evertune import files
 from evertune.models import bundle
 from evertune.records import EvertuneError
-from evertune.serving.engine import compare, export, quantise, served
+from evertune.serving.engine import compare, export, integers, quantise, served
 from evertune.serving.engine.report import EngineReport
 from evertune.serving.engine.sentences import SENTENCES
 from evertune.serving.engine.served import Floats, Model, in_batches
@@ -133,7 +133,7 @@ def _try_int8(task: _Task, parts: Parts, known: dict[str, Any]) -> EngineReport:
         exact = in_batches(task.open(task.exact), ids, BATCH_TOKENS)[0].argmax(1)
         planned = quantise.plan(task.exact, ranges)
         for finer in FINER:
-            quantise.write(task.exact, task.fast, quantise.refined(task.exact, ranges, planned, finer))
+            integers.write(task.exact, task.fast, quantise.refined(task.exact, ranges, planned, finer))
             where = f"all {len(planned)} matrix products" + (f", 16 for {finer} inputs" if finer else "")
             found, neighbours = _measure(task, exact, parts)
             facts = known | found._asdict() | {"rows": len(ids), "neighbours": neighbours}

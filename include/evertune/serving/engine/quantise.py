@@ -15,11 +15,9 @@ weights. Two integer products cost a third to a half of one in 32 bits.
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +25,10 @@ from numpy.typing import NDArray
 from evertune.serving.engine.session import INPUTS, padded
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto
+    from onnx import ModelProto, NodeProto
 
 Array = NDArray[np.float32]
-DOMAIN, ATTENTION = "com.microsoft", "Attention"
+ATTENTION = "Attention"
 REST = 255
 """Steps of the second part of an input to one of the first."""
 STRENGTHS = (0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
@@ -53,7 +51,7 @@ class Range(NamedTuple):
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
 
-class _Site(NamedTuple):
+class Site(NamedTuple):
     """A matrix product whose weights are known."""
 
     node: NodeProto
@@ -83,7 +81,7 @@ def calibrate(exact: Path, rows: Sequence[Sequence[int]], filler: int) -> dict[s
     import onnxruntime
 
     model = onnx.load(str(exact))
-    names = list(dict.fromkeys(site.input for site in _sites(model)))
+    names = list(dict.fromkeys(site.input for site in sites(model)))
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -112,7 +110,7 @@ def plan(exact: Path, ranges: dict[str, Range]) -> dict[str, Quantised]:
     """Each product's node and what it becomes in 8 bits; those that 8 bits harm most come first."""
     import onnx
 
-    made = {site.node.name: _quantised(site.weights, ranges[site.input]) for site in _sites(onnx.load(str(exact)))}
+    made = {site.node.name: _quantised(site.weights, ranges[site.input]) for site in sites(onnx.load(str(exact)))}
     return dict(sorted(made.items(), key=lambda item: -item[1].error))
 
 
@@ -121,38 +119,14 @@ def refined(exact: Path, ranges: dict[str, Range], planned: dict[str, Quantised]
     import onnx
 
     made = dict(list(planned.items())[count:])
-    for site in _sites(onnx.load(str(exact))):
+    for site in sites(onnx.load(str(exact))):
         if site.node.name not in made and site.node.op_type != ATTENTION:  # its operator in 8 bits knows no parts
             made[site.node.name] = _quantised(site.weights, ranges[site.input], finer=True)
     return made
 
 
-def write(exact: Path, to: Path, planned: dict[str, Quantised]) -> None:
-    """Write the graph with these products in 8 bits. Raises :class:`ValueError` where there are none."""
-    import onnx
-
-    if not planned:
-        raise ValueError("the graph has no products with constant weights")
-    model = onnx.load(str(exact))
-    made = {site.node.name: (site, planned[site.node.name]) for site in _sites(model) if site.node.name in planned}
-    graph = model.graph
-    biased = _biased(graph, [site for site, _ in made.values()])
-    taken_in = [id(add) for add in biased.values()]
-    nodes: list[NodeProto] = []
-    for node in graph.node:
-        if node.name in made:
-            nodes += _replaced(graph, *made[node.name], biased.get(node.output[0]))
-        elif id(node) not in taken_in:
-            nodes.append(node)
-    del graph.node[:]
-    graph.node.extend(nodes)
-    _drop_unused(graph)
-    if not any(one.domain == DOMAIN for one in model.opset_import):
-        model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
-    onnx.save(model, str(to))
-
-
-def _sites(model: ModelProto) -> list[_Site]:
+def sites(model: ModelProto) -> list[Site]:
+    """The products of the graph that can be done in 8 bits."""
     from onnx import numpy_helper
 
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -163,22 +137,8 @@ def _sites(model: ModelProto) -> list[_Site]:
             continue
         weights = numpy_helper.to_array(constants[node.input[1]])
         if weights.ndim == 2 and weights.dtype == np.float32 and node.input[0] not in constants:
-            found.append(_Site(node, node.input[0], weights))
+            found.append(Site(node, node.input[0], weights))
     return found
-
-
-def _biased(graph: GraphProto, sites: Sequence[_Site]) -> dict[str, NodeProto]:
-    """Products of which nothing is read but their sum with a constant for each output: the name → that ``Add``."""
-    read = Counter([name for node in graph.node for name in node.input] + [one.name for one in graph.output])
-    outputs = {one.node.output[0]: one.weights.shape[1] for one in sites if one.node.op_type == "MatMul"}
-    shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-    return {
-        product: node
-        for node in graph.node
-        if node.op_type == "Add"
-        for product, bias in itertools.permutations(node.input)
-        if read[product] == 1 and product in outputs and shapes.get(bias) == [outputs[product]]
-    }
 
 
 def _quantised(weights: Array, known: Range, *, finer: bool = False) -> Quantised:
@@ -205,69 +165,3 @@ def _smoothed(weights: Array, known: Range, strength: float, wanted: Array, fine
     off = np.square(found - wanted).mean(0) / (np.square(wanted).mean(0) + 1e-12)
     error = float(off.mean())
     return Quantised(smooth, scale, zero, whole, scales, finer, error)
-
-
-def _replaced(graph: GraphProto, site: _Site, made: Quantised, biased: NodeProto | None) -> list[NodeProto]:
-    from onnx import helper
-
-    node, name = site.node, site.node.name
-
-    def constant(what: str, value: Any) -> str:
-        from onnx import numpy_helper
-
-        graph.initializer.append(numpy_helper.from_array(np.asarray(value), f"{name}.{what}"))
-        return f"{name}.{what}"
-
-    smooth, scale, zero = constant("smooth", made.smooth), constant("scale", made.scale), constant("zero", made.zero)
-    weights, scales = constant("weights", made.weights), constant("scales", made.scales)
-    before = [
-        helper.make_node("Mul", [site.input, smooth], [f"{name}.smoothed"], f"{name}.Mul"),
-        helper.make_node("QuantizeLinear", [f"{name}.smoothed", scale, zero], [f"{name}.whole"], f"{name}.Quantize"),
-    ]
-    whole = f"{name}.whole"
-    if node.op_type == ATTENTION:
-        bias, mask = node.input[2], node.input[3] if len(node.input) > 3 else ""
-        inputs = [whole, weights, bias, scale, scales, mask, zero]
-        made_node = helper.make_node("QAttention", inputs, list(node.output), name, domain=DOMAIN)
-        made_node.attribute.extend(one for one in node.attribute if one.name in {"num_heads", "unidirectional"})
-    else:
-        inputs, outputs = [whole, weights, scale, scales, zero], node.output
-        if biased is not None:
-            bias = next(one for one in biased.input if one != node.output[0])
-            inputs, outputs = [*inputs, "", bias], biased.output
-        coarse = f"{name}.coarse" if made.finer else outputs[0]
-        made_node = helper.make_node("MatMulIntegerToFloat", inputs, [coarse], name, domain=DOMAIN)
-        if made.finer:
-            step, middle = constant("step", made.scale / np.float32(REST)), constant("middle", np.uint8(128))
-            fine = _fine(name, [whole, scale, zero], [step, middle], [weights, scales])
-            return [
-                *before,
-                made_node,
-                *fine,
-                helper.make_node("Add", [coarse, f"{name}.fine"], outputs, f"{name}.Add"),
-            ]
-    return [*before, made_node]
-
-
-def _fine(name: str, first: list[str], second: list[str], weights: list[str]) -> list[NodeProto]:
-    """The product with the second part of the input: ``{name}.fine``.
-
-    ``first``: the first part, its scale and zero; ``second``: this one's scale and zero; ``weights`` with their scales.
-    """
-    from onnx import helper
-
-    (step, middle), (whole, scales) = second, weights
-    rest = [f"{name}.rest", whole, step, scales, middle]
-    return [
-        helper.make_node("DequantizeLinear", first, [f"{name}.near"], f"{name}.Dequantize"),
-        helper.make_node("Sub", [f"{name}.smoothed", f"{name}.near"], [f"{name}.left"], f"{name}.Sub"),
-        helper.make_node("QuantizeLinear", [f"{name}.left", *second], [f"{name}.rest"], f"{name}.Rest"),
-        helper.make_node("MatMulIntegerToFloat", rest, [f"{name}.fine"], f"{name}.Fine", domain=DOMAIN),
-    ]
-
-
-def _drop_unused(graph: GraphProto) -> None:
-    used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)

@@ -90,6 +90,13 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
 
 
+def test_a_nameless_file_is_read_back_and_never_seen(tmp_path: Path) -> None:
+    with files.nameless(tmp_path) as path:
+        path.write_bytes(b"once")
+        assert (path.read_bytes(), path.read_bytes()) == (b"once", b"once")
+        assert not list(tmp_path.iterdir())
+
+
 def test_a_lock_is_held_by_one_and_goes_free_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     holder = (

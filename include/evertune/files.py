@@ -118,6 +118,16 @@ def _replace_folder(aside: Path, path: Path) -> None:
 
 
 @contextlib.contextmanager
+def nameless(folder: Path) -> Iterator[Path]:
+    """A file on the folder's disk that no name leads to: whatever ends this process, nothing of it is left.
+
+    The path is that of the handle held here: it can be opened by this process alone, as often as it likes.
+    """
+    with tempfile.TemporaryFile(dir=folder) as held:
+        yield Path("/dev/fd") / str(held.fileno())
+
+
+@contextlib.contextmanager
 def full_disk_in_words(path: Path, what: str) -> Iterator[None]:
     """A full disk (or quota, or file size limit) met while ``what`` is written to ``path`` becomes one sentence."""
     try:

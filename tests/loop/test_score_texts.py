@@ -43,7 +43,32 @@ def test_every_row_comes_back_with_its_answer(served: Served, where: Settings, t
     assert [(row["id"], row["body"]) for row in rows] == ROWS
     assert [row["label"] for row in rows] == ["short", "short", None, "long", None, "short", "long", "short"]
     assert done.rows == len(ROWS)
-    assert not list((where.home / "scoring").rglob(score_texts.COPY))
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_no_name_leads_to_the_texts_at_any_moment_so_that_a_kill_leaves_none(
+    served: Served, where: Settings, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[set[str]] = []
+
+    def look(*_: object) -> None:
+        there = [path for path in (where.home / "scoring").rglob("*") if path.is_file()]
+        found.append({path.name for path in there})
+        for part in there:
+            assert part.suffix != ".parquet" or pq.read_schema(part).names == ["label", "scores", "cut"]
+
+    copy = score_places._copy
+
+    def copied(*given: Any) -> None:
+        look()
+        copy(*given)
+
+    monkeypatch.setattr(score_places, "_copy", copied)
+    (tmp_path / name).write_bytes(CONTENTS[name])
+    scoring.score(PROJECT, str(tmp_path / name), str(tmp_path / "out.parquet"), where, report=look)
+    parts = {f"{number:08}.parquet" for number in range(3)}
+    assert found[-1] == {"lock", "plan.json", *parts}  # as the sink is written
+    assert set.union(*found) == found[-1]
 
 
 def test_what_was_cut_off_goes_on(served: Served, where: Settings, tmp_path: Path) -> None:

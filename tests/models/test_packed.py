@@ -36,13 +36,17 @@ def test_gradients_are_those_of_the_transformers_model() -> None:
         torch.testing.assert_close(ours[name], expected, atol=1e-5, rtol=1e-3, msg=name)
 
 
-def test_embeddings_are_means_over_the_real_tokens() -> None:
+STATES = [forward.LAST, forward.BEFORE_LAST]
+
+
+@pytest.mark.parametrize("states", STATES)
+def test_embeddings_are_means_over_the_real_tokens(states: int) -> None:
     model, rows = tiny.classifier(), tiny.rows(20)
     with torch.no_grad():
-        found = forward.embeddings(model, rows)
+        found = forward.embeddings(model, rows, states)
         for row, mean in zip(rows, found, strict=True):
-            states = model.bert(input_ids=torch.tensor([row])).last_hidden_state
-            torch.testing.assert_close(mean, states[0].mean(0), atol=1e-5, rtol=0)
+            wanted = model.bert(input_ids=torch.tensor([row]), output_hidden_states=True).hidden_states[states]
+            torch.testing.assert_close(mean, wanted[0].mean(0), atol=1e-5, rtol=0)
 
 
 def test_another_architecture_takes_the_padded_way() -> None:
@@ -53,9 +57,10 @@ def test_another_architecture_takes_the_padded_way() -> None:
         found = forward.logits(model, rows)
         for row, expected in zip(rows, found, strict=True):
             torch.testing.assert_close(model(torch.tensor([row])).logits[0], expected, atol=1e-5, rtol=0)
-        means = forward.embeddings(model, rows)
-        alone = model.distilbert(torch.tensor([rows[3]])).last_hidden_state[0].mean(0)
-    torch.testing.assert_close(means[3], alone, atol=1e-5, rtol=0)
+        alone = model.distilbert(torch.tensor([rows[3]]), output_hidden_states=True).hidden_states
+        for states in STATES:
+            means = forward.embeddings(model, rows, states)
+            torch.testing.assert_close(means[3], alone[states][0].mean(0), atol=1e-5, rtol=0)
 
 
 def _distilbert() -> Any:
@@ -63,15 +68,16 @@ def _distilbert() -> Any:
     return transformers.DistilBertForSequenceClassification(transformers.DistilBertConfig(**sizes)).eval()
 
 
+@pytest.mark.parametrize("states", STATES)
 @pytest.mark.parametrize("made", [tiny.classifier, _distilbert])
-def test_both_at_once_are_those_of_two_passes(made: Any) -> None:
+def test_both_at_once_are_those_of_two_passes(made: Any, states: int) -> None:
     model, rows = made(), tiny.rows(30)
     passes: list[object] = []
     model.base_model.get_input_embeddings().register_forward_hook(lambda *_: passes.append(None))
     with torch.no_grad():
-        together = forward.both(model, rows)
+        together = forward.both(model, rows, states)
         assert len(passes) == 1
-        apart = forward.logits(model, rows), forward.embeddings(model, rows)
+        apart = forward.logits(model, rows), forward.embeddings(model, rows, states)
     for one, other in zip(together, apart, strict=True):
         assert other.std(0).min() > 0
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)

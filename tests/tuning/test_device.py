@@ -46,7 +46,7 @@ def test_nothing_of_a_step_is_left_behind_on_the_cpu(
     rows = batches.load(dataset, "train")
     picked = np.arange(8)
     ids = rows.ids(picked)
-    found = [forward.logits(model, ids), *forward.both(model, ids), forward.embeddings(model, ids)]
+    found = [forward.logits(model, ids), *forward.both(model, ids, forward.BEFORE_LAST), forward.embeddings(model, ids)]
     assert {each.device for each in [*found, *forward.padded(model, ids).values()]} == {META}
     assert {each.device for batch in made for each in (batch.ids, batch.positions, batch.starts)} == {META}
     truth = torch.from_numpy(rows.truth[picked]).to(META)

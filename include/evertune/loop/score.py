@@ -1,6 +1,7 @@
 """Batch scoring: every row of a file gets the release's answer; a run that was cut off goes on.
 
-The answers are written in parts below the home, each whole or not there, and put together at the end. A plan beside
+The answers are written in parts below the home, each whole or not there, and put together at the end. The texts
+themselves lie there only in files without a name, of which a kill leaves nothing: they are not redacted. A plan beside
 them says what they were made from: a rerun of the same plan keeps its parts, also its release, although a newer one
 may answer by then; anything else starts over.
 """
@@ -186,24 +187,22 @@ def _join(workspace: Path, reader: pq.ParquetFile, release: Release, sink: place
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    aside = workspace / "joined.tmp"
     answers = _Answers(workspace)
     writer: pq.ParquetWriter | None = None
-    with files.full_disk_in_words(aside, "the scoring"):
-        for batch in reader.iter_batches(PART_ROWS):
-            table = pa.Table.from_batches([batch])
-            found = answers.take(len(table))
-            for name in found.column_names:
-                table = table.append_column(name, found[name])
-            table = table.append_column("generation", pa.array([release.generation] * len(table), pa.int64()))
-            writer = writer or pq.ParquetWriter(aside, table.schema, compression="zstd")
-            writer.write_table(table)
-        if writer is None:
-            raise UnfitError("The file has no rows: there is nothing to score.")
-        writer.close()
-        files.fsync(aside)
-    places.deliver(aside, sink)
-    aside.unlink()
+    with files.nameless(workspace) as aside:
+        with files.full_disk_in_words(workspace, "the scoring"):
+            for batch in reader.iter_batches(PART_ROWS):
+                table = pa.Table.from_batches([batch])
+                found = answers.take(len(table))
+                for name in found.column_names:
+                    table = table.append_column(name, found[name])
+                table = table.append_column("generation", pa.array([release.generation] * len(table), pa.int64()))
+                writer = writer or pq.ParquetWriter(aside, table.schema, compression="zstd")
+                writer.write_table(table)
+            if writer is None:
+                raise UnfitError("The file has no rows: there is nothing to score.")
+            writer.close()
+        places.deliver(aside, sink)
 
 
 class _Answers:

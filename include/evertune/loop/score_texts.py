@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-COPY = "source.copy"
-"""Not named as parts are: it goes when the scoring is done."""
 _PACKED = {".gz", ".bz2", ".zst"}
 _BLOCK = 1 << 22
 """Bytes that are read at once, and so the longest that a row may be."""
@@ -36,14 +34,11 @@ def opened(source: str, workspace: Path) -> Iterator[pq.ParquetFile]:
         return
     form, read = text_form
     # Made anew by each run: it is little work beside the scoring, and tells the same rows of the same source.
-    copy = workspace / COPY
-    try:
-        with places.read_in_words(source, form), files.full_disk_in_words(copy, "the copy of the source"):
+    with files.nameless(workspace) as copy:
+        with places.read_in_words(source, form), files.full_disk_in_words(workspace, "the copy of the source"):
             _copy(places.of(source), read, copy)
         with pq.ParquetFile(copy) as found:
             yield found
-    finally:
-        copy.unlink(missing_ok=True)
 
 
 Read = Callable[[places.Place, "pa.NativeFile"], "pa.RecordBatchReader"]

@@ -42,6 +42,9 @@ class Facts(BaseModel):
     """What is taken out of a text before the model sees it."""
     temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
     """Logits are divided by it (Guo et al. 2017), fitted on the validation rows."""
+    embedded: Literal[-1, -2] = -1
+    """Of which hidden states, counted from the end, a text's embedding is the mean. Traffic and what it is compared
+    with must have the same, so it goes with the release; bundles that do not say it are of before there were two."""
 
 
 def write(
@@ -67,6 +70,7 @@ def write(
         language=language,
         redaction=redaction or Redaction(),
         temperature=temperature,
+        embedded=-2,  # of what the last layer is given: it then computes one token a text, and drift shows no less
     )
     with files.new_folder(out) as folder:
         tensors.save(folder / WEIGHTS, model.state_dict())

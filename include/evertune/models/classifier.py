@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ class Classifier:
         self.digest = digest
         self.max_tokens = facts.max_tokens
         self.temperature = facts.temperature
+        self.embedded = facts.embedded
         self._model = model
         self._tokenizer = text.load_tokenizer(folder)
         custom = {own.name: own.pattern for own in facts.redaction.custom}
@@ -47,8 +49,9 @@ class Classifier:
         return softmax(scores, self.temperature)
 
     def embeddings(self, texts: Sequence[str], tokens_per_batch: int = 4096) -> Floats:
-        """Mean of the tuned model's last hidden states over each text's tokens: ``[texts, width]``."""
-        return self._batched(texts, tokens_per_batch, forward.embeddings, self._model.config.hidden_size)
+        """Mean of the tuned model's hidden states over each text's tokens: ``[texts, width]``."""
+        compute = partial(forward.embeddings, states=self.embedded)
+        return self._batched(texts, tokens_per_batch, compute, self._model.config.hidden_size)
 
     def _batched(
         self, texts: Sequence[str], budget: int, compute: Callable[[Any, Sequence[forward.Ids]], Tensor], width: int

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Ids = Sequence[int] | NDArray[Any]
+LAST, BEFORE_LAST = -1, -2
+"""Hidden states, counted from the end. Where those before the last are enough, the last layer is computed for the first
+token alone, which is all that a classification head reads."""
 
 
 def logits(model: Any, rows: Sequence[Ids]) -> Tensor:
@@ -26,31 +29,37 @@ def logits(model: Any, rows: Sequence[Ids]) -> Tensor:
     return _as_given(packed.logits(plain, batch), batch)
 
 
-def embeddings(model: Any, rows: Sequence[Ids]) -> Tensor:
-    """Mean of the last hidden states over each row's tokens, ``[rows, width]``, in the order of ``rows``."""
+def embeddings(model: Any, rows: Sequence[Ids], states: int = LAST) -> Tensor:
+    """Mean of hidden states over each row's tokens, ``[rows, width]``, in the order of ``rows``.
+
+    ``states`` tells which, counted from the end as transformers counts them: :data:`LAST` or :data:`BEFORE_LAST`.
+    """
     plain = unwrapped(model)
     if not packed.supports(plain):
         inputs = padded(model, rows)
-        return _means(plain.base_model(**inputs).last_hidden_state, inputs["attention_mask"])
+        found = plain.base_model(**inputs, output_hidden_states=True)
+        return _means(found.hidden_states[states], inputs["attention_mask"])
     batch = packed.pack(rows, plain.device)
-    return _as_given(_packed_means(packed.hidden(plain.base_model, batch, first_only=False), batch), batch)
+    bert = plain.base_model
+    wanted = packed.before_last(bert, batch) if states == BEFORE_LAST else packed.hidden(bert, batch, first_only=False)
+    return _as_given(_packed_means(wanted, batch), batch)
 
 
-def both(model: Any, rows: Sequence[Ids]) -> tuple[Tensor, Tensor]:
-    """Logits and embeddings in one pass through the network: two would be twice the price."""
+def both(model: Any, rows: Sequence[Ids], states: int) -> tuple[Tensor, Tensor]:
+    """Logits, and embeddings as :func:`embeddings` has them, in one pass: two would be twice the price."""
     plain = unwrapped(model)
     if not packed.supports(plain):
-        inputs, seen = padded(model, rows), list[Any]()
-        hook = plain.base_model.register_forward_hook(lambda _model, _inputs, found: seen.append(found))
-        try:
-            found = model(**inputs).logits
-        finally:
-            hook.remove()
-        return found, _means(seen[0].last_hidden_state, inputs["attention_mask"])
+        inputs = padded(model, rows)
+        found = model(**inputs, output_hidden_states=True)
+        return found.logits, _means(found.hidden_states[states], inputs["attention_mask"])
     batch = packed.pack(rows, plain.device)
-    states = packed.hidden(plain.base_model, batch, first_only=False)
-    found = packed.head(plain, states[batch.starts])
-    return _as_given(found, batch), _as_given(_packed_means(states, batch), batch)
+    before = packed.before_last(plain.base_model, batch)
+    if states == BEFORE_LAST:
+        wanted, first = before, packed.last(plain.base_model, before, batch, first_only=True)
+    else:
+        wanted = packed.last(plain.base_model, before, batch, first_only=False)
+        first = wanted[batch.starts]
+    return _as_given(packed.head(plain, first), batch), _as_given(_packed_means(wanted, batch), batch)
 
 
 def _means(states: Tensor, mask: Tensor) -> Tensor:

@@ -77,11 +77,20 @@ def supports(model: Any) -> bool:
 
 def hidden(bert: Any, batch: Packed, *, first_only: bool) -> Tensor:
     """Last hidden states of a ``BertModel``: ``[rows, width]`` of the first tokens, else ``[tokens, width]``."""
+    return last(bert, before_last(bert, batch), batch, first_only=first_only)
+
+
+def before_last(bert: Any, batch: Packed) -> Tensor:
+    """What its last layer is given, ``[tokens, width]``."""
     states = _embed(bert.embeddings, batch)
-    layers = list(bert.encoder.layer)
-    for layer in layers[:-1]:
+    for layer in list(bert.encoder.layer)[:-1]:
         states = _layer(layer, states, batch, None)
-    return _layer(layers[-1], states, batch, batch.starts if first_only else None)
+    return states
+
+
+def last(bert: Any, states: Tensor, batch: Packed, *, first_only: bool) -> Tensor:
+    """The last layer's output, as :func:`hidden` has it, of what :func:`before_last` gave."""
+    return _layer(bert.encoder.layer[-1], states, batch, batch.starts if first_only else None)
 
 
 def logits(model: Any, batch: Packed) -> Tensor:

@@ -29,7 +29,7 @@ class Prediction(NamedTuple):
     scores: tuple[float, ...]
     """Calibrated probabilities, in the order of the release's labels."""
     embedding: NDArray[np.float16]
-    """Mean of the last hidden states over the text's tokens: ``[width]``."""
+    """Mean of the hidden states over the text's tokens: ``[width]``."""
     text: str
     """What the model saw and the log keeps: redacted, normalised."""
     cut: bool

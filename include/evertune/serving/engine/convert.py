@@ -108,7 +108,7 @@ def _choose(task: _Task) -> EngineReport:
 
     reference = TorchModel(task.folder, task.digest)
     try:
-        export.to_onnx(reference.network, task.exact)
+        export.to_onnx(reference.network, task.exact, reference.embedded)
         difference = _difference(reference, task.open(task.exact), task.rows.ids[:EXACT_ROWS])
     except Exception as fault:  # noqa: BLE001 - whatever the exporter or the runtime cannot do, torch can
         return _torch(f"the architecture does not export to ONNX ({type(fault).__name__})", task)

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from evertune.serving.engine import plain
+from evertune.serving.engine import first, plain
 from evertune.serving.engine.served import MODEL, WEIGHTS
 from evertune.serving.engine.session import INPUTS, OUTPUTS
 
@@ -20,8 +20,10 @@ _FUSED_AS = {
 """Architectures → the family under which onnxruntime's optimiser knows their layers."""
 
 
-def to_onnx(network: Any, to: Path) -> None:
+def to_onnx(network: Any, to: Path, embedded: int) -> None:
     """Write the model that gives logits and embeddings of any number of rows of any length.
+
+    ``embedded`` tells of which hidden states, as :func:`evertune.models.forward.embeddings` has it.
 
     Attention is fused where the architecture is known. Raises whatever the exporter raises.
     """
@@ -38,17 +40,17 @@ def to_onnx(network: Any, to: Path) -> None:
         warnings.simplefilter("ignore")
         # The older of torch's exporters: of the newer one's graphs onnxruntime fuses no attention (seen with 1.32).
         torch.onnx.export(
-            _wrapped(network), (ids, mask), str(raw), dynamo=False, opset_version=OPSET, dynamic_axes=axes,
+            _wrapped(network, embedded), (ids, mask), str(raw), dynamo=False, opset_version=OPSET, dynamic_axes=axes,
             input_names=list(INPUTS), output_names=list(OUTPUTS),
         )  # fmt: skip
     _fuse(raw, to, network.config)
 
 
-def _wrapped(network: Any) -> Any:
+def _wrapped(network: Any, embedded: int) -> Any:
     import torch
 
     class Outputs(torch.nn.Module):
-        """Logits, and the mean of the last hidden states over the real tokens."""
+        """Logits, and the mean of hidden states over the real tokens."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -57,7 +59,7 @@ def _wrapped(network: Any) -> Any:
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             found = self.network(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
             weights = attention_mask.to(torch.float32).unsqueeze(2)
-            return found.logits, (found.hidden_states[-1] * weights).sum(1) / weights.sum(1)
+            return found.logits, (found.hidden_states[embedded] * weights).sum(1) / weights.sum(1)
 
     return Outputs().eval()
 
@@ -76,6 +78,7 @@ def _fuse(raw: Path, to: Path, config: Any) -> None:
     fused.save_model_to_file(str(to))
     raw.unlink()
     plain.take_apart(to)
+    first.narrow(to)
 
 
 def place(model: Path, folder: Path) -> None:

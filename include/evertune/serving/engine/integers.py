@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evertune.serving.engine.quantise import ATTENTION, REST, Quantised, Site, sites
+from evertune.serving.engine.graph import ATTENTION, DOMAIN, drop_unused
+from evertune.serving.engine.quantise import REST, Quantised, Site, sites
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
-
-DOMAIN = "com.microsoft"
 
 
 def write(exact: Path, to: Path, planned: dict[str, Quantised]) -> None:
@@ -37,7 +36,7 @@ def write(exact: Path, to: Path, planned: dict[str, Quantised]) -> None:
             nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)
-    _drop_unused(graph)
+    drop_unused(graph)
     if not any(one.domain == DOMAIN for one in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
     onnx.save(model, str(to))
@@ -114,10 +113,3 @@ def _fine(name: str, first: list[str], second: list[str], weights: list[str]) ->
         helper.make_node("QuantizeLinear", [f"{name}.left", *second], [f"{name}.rest"], f"{name}.Rest"),
         helper.make_node("MatMulIntegerToFloat", rest, [f"{name}.fine"], f"{name}.Fine", domain=DOMAIN),
     ]
-
-
-def _drop_unused(graph: GraphProto) -> None:
-    used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)

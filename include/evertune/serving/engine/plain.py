@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evertune.serving.engine.graph import DOMAIN
+
 if TYPE_CHECKING:
     from onnx import NodeProto
 
-DOMAIN = "com.microsoft"
 NORM, GELU = "SkipLayerNormalization", "BiasGelu"
 """Sum of two activations and perhaps a bias, normalised: what the optimiser makes of a residual and its layer norm.
 Sum of a product and its bias, through a GELU."""

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from evertune.serving.engine.graph import ATTENTION
 from evertune.serving.engine.session import INPUTS, padded
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 Array = NDArray[np.float32]
-ATTENTION = "Attention"
 REST = 255
 """Steps of the second part of an input to one of the first."""
 STRENGTHS = (0.6, 0.7, 0.8, 0.85, 0.9, 0.95)

@@ -24,6 +24,11 @@ class TorchModel:
         """The transformers model."""
         return self._classifier.network
 
+    @property
+    def embedded(self) -> int:
+        """The hidden states that embeddings are made of."""
+        return self._classifier.embedded
+
     def run(self, rows: Sequence[Sequence[int]], *, alone: bool = False) -> tuple[Floats, Floats]:  # noqa: ARG002
         """Logits and embeddings of the rows, as one batch, on all cores whether ``alone`` or not."""
         import torch
@@ -31,6 +36,6 @@ class TorchModel:
         from evertune.models import forward
 
         with self._alone, torch.inference_mode():
-            found = forward.both(self.network, rows)
+            found = forward.both(self.network, rows, self.embedded)
         logits, embeddings = (tensor.float().cpu().numpy() for tensor in found)
         return logits, embeddings

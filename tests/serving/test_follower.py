@@ -27,6 +27,7 @@ from evertune.serving.engine import served as served_module
 from evertune.serving.engine.report import EngineReport
 from evertune.serving.engine.served import Served
 from evertune.serving.follower import RETRY_S, Follower
+from evertune.serving.leaving import Leaving
 from evertune.serving.live import Live
 from evertune.serving.origin import Fetched
 from evertune.serving.shelf import Shelf
@@ -249,6 +250,23 @@ def test_a_release_of_another_ledger_does_not_answer(ledger: Ledger, home: Path)
     ledger.promote(3, digest="f" * 64)
     ledger.mlflow_away = True
     assert Server(ledger, home).boot().answers is None
+
+
+def test_what_was_switched_away_gives_its_memory_back_when_nothing_holds_it(
+    ledger: Ledger, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[None] = []
+    monkeypatch.setattr(follower_module, "Leaving", lambda: Leaving(lambda: given.append(None)))
+    ledger.promote(1)
+    server = Server(ledger, home).boot()
+    held = server.live.get(SLUG)
+    ledger.promote(2)
+    for _ in range(2):
+        server.follower.tick()
+    assert (server.answers, given) == (2, [])
+    del held
+    server.follower.tick()
+    assert given == [None]
 
 
 def test_a_rollback_takes_over_the_engine_that_was_built_before(

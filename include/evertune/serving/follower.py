@@ -22,6 +22,7 @@ from evertune.serving.aside import Aside
 from evertune.serving.engine import build
 from evertune.serving.engine.served import Served, load
 from evertune.serving.engine.warm import warm
+from evertune.serving.leaving import Leaving
 from evertune.serving.live import Live
 from evertune.serving.origin import Releases
 from evertune.serving.reports import Reports
@@ -69,6 +70,7 @@ class Follower:
         self._clock = clock
         self._refused: dict[str, _Refused] = {}
         self._reports = Reports(releases.report, clock)
+        self._leaving = Leaving()
         self._stop = threading.Event()
         self._aside = Aside(self._stop)
         self._thread: threading.Thread | None = None
@@ -118,6 +120,7 @@ class Follower:
             self._follow(newest, do)
 
     def _poll(self, do: _Do) -> None:
+        self._leaving.look()
         newest = self._newest()
         if newest is not None:
             self._follow(newest, do)
@@ -197,13 +200,15 @@ class Follower:
         try:
             with shelf_.locked(self._stop):
                 served = self._prepare(shelf_, release)
-                self._live.switch(served)
+                before = self._live.switch(served)
                 shelf_.clear(release.generation)
         except build.StoppedError:
             return
         except Exception as fault:  # noqa: BLE001 - whatever a bad release does, the old one goes on answering
             self._refuse(release, fault)
             return
+        if before is not None:
+            self._leaving.add(before)
         self._refused.pop(release.project, None)
         self._reports.answers(release.project, release.generation, served.engine)
         log.info("generation %s of %s answers (%s)", release.generation, release.project, served.engine.kind)

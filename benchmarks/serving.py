@@ -53,6 +53,8 @@ class Model(NamedTuple):
     """The folder of the registered version, as MLflow serves it."""
     texts: list[str]
     truth: list[int]
+    unseen: list[str]
+    """Texts of the validation split, of which the conversion to 8 bits has seen none."""
 
 
 def model_of(settings: Settings, slug: str) -> Model:
@@ -64,7 +66,9 @@ def model_of(settings: Settings, slug: str) -> Model:
     place = Shelf(settings.home, slug).place(release.generation)
     rows = pq.read_table(place / CHECKS).to_pydict()
     folder = mlflow.version_folder(settings, slug, release.model_version)
-    return Model(place / BUNDLE, place / ENGINE / "model.onnx", folder, rows["text"], rows["truth"])
+    split = settings.runs / release.run_key / "data" / slug / "dataset" / "validation.parquet"
+    unseen = pq.read_table(split)["text"].to_pylist() if split.is_file() else []
+    return Model(place / BUNDLE, place / ENGINE / "model.onnx", folder, rows["text"], rows["truth"], unseen)
 
 
 def servers(settings: Settings, slug: str, model: Model, key: str) -> list[Server]:
@@ -150,18 +154,23 @@ def _median(runs: Sequence[_load.Result]) -> float:
 
 
 def same_answers(server: Server, model: Model) -> bool:
-    """Whether the server answers the check rows as the fp32 torch model does, by the two bounds."""
+    """Whether the server answers the check rows as the fp32 torch model does, by both bounds. Tells of others, too."""
     port = _servers.free_port()
     labels: list[str] = []
+    texts = [*model.texts, *model.unseen]
     with _servers.running(server, port), httpx.Client(headers=dict(server.headers), timeout=60) as client:
-        for start in range(0, len(model.texts), 32):
-            body = {"texts": model.texts[start : start + 32]}
+        for start in range(0, len(texts), 32):
+            body = {"texts": texts[start : start + 32]}
             answer = client.post(f"http://127.0.0.1:{port}{server.path}", json=body).raise_for_status().json()
             labels += [one["label"] for one in answer["predictions"]]
     fp32 = classifier.load(model.bundle)
-    theirs = fp32.probabilities(model.texts).argmax(1)
-    ours = np.array([fp32.labels.index(label) for label in labels])
+    all_theirs = fp32.probabilities(texts).argmax(1)
+    all_ours = np.array([fp32.labels.index(label) for label in labels])
     truth, classes = np.array(model.truth), len(fp32.labels)
+    ours, theirs = all_ours[: len(truth)], all_theirs[: len(truth)]
+    if model.unseen:
+        same = float((all_ours == all_theirs)[len(truth) :].mean())
+        print(f"the same label on {same:.2%} of {len(model.unseen):,} rows that the conversion has not seen")
     agreement = float((ours == theirs).mean())
     loss = macro_f1(truth, theirs, classes) - macro_f1(truth, ours, classes)
     good = agreement >= SAME_LABELS and loss <= F1_LOSS

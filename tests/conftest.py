@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.buckets import gs, s3
 
+from evertune import files
 from evertune.settings import Settings, load
 
 __all__ = ["gs", "s3"]
@@ -68,6 +70,31 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with nothing in it, for homes to copy: MLflow takes 7 s to make one."""
     from evertune.releases.mlflow.store import connect
 
-    home = tmp_path_factory.mktemp("registry")
-    connect(load({"EVERTUNE_HOME": str(home)}))
+    home = _once(tmp_path_factory, "registry", lambda folder: connect(load({"EVERTUNE_HOME": str(folder)})))
     return home / "mlflow" / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def airflow_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An Airflow database with nothing in it, for Airflow's homes to copy: it takes 15 s to make one."""
+
+    def migrate(folder: Path) -> None:
+        environment = {**os.environ, "AIRFLOW_HOME": str(folder), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+        command = [sys.executable, "-m", "airflow", "db", "migrate"]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+
+    return _once(tmp_path_factory, "airflow-db", migrate) / "airflow.db"
+
+
+def _once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that one of the processes which run the tests makes, and all of them read."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder = root / name
+    with files.lock(root / f"{name}.lock", wait=True):
+        if not folder.exists():
+            aside = root / f"{name}.making"
+            aside.mkdir()
+            make(aside)
+            aside.rename(folder)
+    return folder

@@ -13,8 +13,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests import quick
 from tests.ledger.made import window
-from tests.support import ROOT, small_project, write_project
+from tests.support import ROOT
 
 from evertune.ledger import alerts, engine, events, releases, runs, triggers
 from evertune.project.load import load_all
@@ -29,28 +30,23 @@ NO_DAGS = {"assets.py", "notices.py", "retries.py", "tasks.py"}
 
 
 @pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[dict[str, str]]:
+def airflow(tmp_path_factory: pytest.TempPathFactory, registry: Path, airflow_db: Path) -> Iterator[dict[str, str]]:
     """The environment of an Airflow with a database of its own, one small project and one that is none."""
     root = tmp_path_factory.mktemp("airflow")
-    home = root / "home"
-    (home / "cache").mkdir(parents=True)
-    (home / "cache" / "wheels").symlink_to(wheels)
-    (root / "projects").mkdir()
+    where = quick.home(root, registry)
     environment = {
-        **os.environ,
+        **quick.environment(where),
         # Airflow does this for its bundle.
         "PYTHONPATH": os.pathsep.join([str(ROOT / "dags"), os.environ.get("PYTHONPATH", "")]),
         "AIRFLOW_HOME": str(root / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-        "EVERTUNE_HOME": str(home),
-        "EVERTUNE_PROJECTS": str(root / "projects"),
     }
-    where = load(environment)
-    write_project(where, small_project())
+    quick.write(where, slug="small-reviews")
     (where.projects / "broken.yaml").write_text("schema_version: 1\nslug: broken\n")
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], env=environment, check=True, capture_output=True)
+    (root / "airflow").mkdir()
+    shutil.copy(airflow_db, root / "airflow")
     yield environment
     shutil.rmtree(root, ignore_errors=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -38,10 +39,10 @@ class Retried(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def retried(tmp_path_factory: pytest.TempPathFactory, registry: Path) -> Retried:
+def retried(tmp_path_factory: pytest.TempPathFactory, registry: Path, airflow_db: Path) -> Retried:
     where = quick.home(tmp_path_factory.mktemp("killed"), registry)
     quick.write(where, tuning={**quick.TUNING, "epochs": 160, "early_stopping": None, "checkpoint_s": 0.2})
-    environment = _airflow(where)
+    environment = _airflow(where, airflow_db)
     first = _start(environment)
     deadline = time.monotonic() + 120
     while not any(where.jobs.glob("*/checkpoints/*/manifest.json")):
@@ -58,7 +59,7 @@ def retried(tmp_path_factory: pytest.TempPathFactory, registry: Path) -> Retried
     return Retried(where, run.key, trainer, _told(printed, "STATES"), _told(printed, "BUTTONS"))
 
 
-def _airflow(where: Settings) -> dict[str, str]:
+def _airflow(where: Settings, database: Path) -> dict[str, str]:
     """The environment of an Airflow with a database of its own."""
     environment = quick.environment(where) | {
         # The DAGs' folder, as Airflow has it for its bundle; what is there already stays.
@@ -68,7 +69,8 @@ def _airflow(where: Settings) -> dict[str, str]:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     }
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], env=environment, check=True, capture_output=True)
+    (where.home / "airflow").mkdir()
+    shutil.copy(database, where.home / "airflow")
     return environment
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import signal
 import socket
@@ -18,16 +17,17 @@ from typing import Any, NamedTuple
 
 import pyarrow.dataset as ds
 import pytest
-from tests.support import ROOT, small_project, write_project
+from tests import quick, served
+from tests.quick import SLUG
+from tests.support import ROOT
 
 from evertune.client import Client, ProblemError
 from evertune.ledger import engine as engines
 from evertune.ledger import segments, servers
-from evertune.settings import Settings, load
+from evertune.settings import Settings
 
 pytestmark = pytest.mark.integration
 
-SLUG = "small-reviews"
 TEXTS = ["It works very well, write to bob@example.com", "It broke after two days."]
 
 
@@ -47,18 +47,9 @@ def evertune(environment: dict[str, str], *arguments: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Installed:
-    """A small project, trained for real."""
-    root = tmp_path_factory.mktemp("serve")
-    environment = {**os.environ, "EVERTUNE_HOME": str(root / "home"), "EVERTUNE_PROJECTS": str(root / "projects")}
-    where = load(environment)
-    (where.home / "cache").mkdir(parents=True)
-    (where.home / "cache" / "wheels").symlink_to(wheels)
-    where.projects.mkdir()
-    write_project(where, small_project())
-    assert evertune(environment, "run", SLUG)["release"]["generation"] == 1
-    rights = ["--project", SLUG, "--scope", "predict", "--scope", "feedback", "--rate", "100000"]
-    return Installed(where, environment, evertune(environment, "keys", "create", "test", *rights)["key"])
+def installed(tmp_path_factory: pytest.TempPathFactory, registry: Path) -> Installed:
+    made = served.install(tmp_path_factory.mktemp("serve"), registry)
+    return Installed(made.where, quick.environment(made.where), made.key)
 
 
 @contextlib.contextmanager

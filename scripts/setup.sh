@@ -41,17 +41,17 @@ rm -f .venv/.evertune-*
 pip=(.venv/bin/python -m pip --disable-pip-version-check --no-input)
 
 # --no-deps: the lock is the whole closure, and torch, which others name, comes in its own lock below.
-# Compiled now (pip does so by itself, unless the environment forbids it): each process that imports torch or Airflow
-# from source anew would spend seconds on it.
+# Compiled at the end, on all cores: pip alone takes one for it, and each process that imports torch or Airflow from
+# source anew would spend seconds.
 unset PYTHONDONTWRITEBYTECODE
 say "installing $(grep -c '==' requirements.lock) packages from requirements.lock"
 if command -v uv >/dev/null 2>&1 && uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes --no-deps -r requirements.lock; then :; else
-  "${pip[@]}" install --quiet --progress-bar off --require-hashes --no-deps -r requirements.lock
+  "${pip[@]}" install --quiet --no-compile --progress-bar off --require-hashes --no-deps -r requirements.lock
 fi
 
 torch_cpu() {
   # A mirror or a folder of wheels that pip is configured with may have this build too, so the index is an extra one.
-  local from=(--quiet --no-deps --retries 1 --timeout 20 --extra-index-url "${EVERTUNE_TORCH_INDEX:-https://download.pytorch.org/whl/cpu}")
+  local from=(--quiet --no-compile --no-deps --retries 1 --timeout 20 --extra-index-url "${EVERTUNE_TORCH_INDEX:-https://download.pytorch.org/whl/cpu}")
   if [ "$version" = 3.11-x86_64 ]; then
     "${pip[@]}" install "${from[@]}" --require-hashes -r requirements-torch-cpu.lock
   else
@@ -69,11 +69,14 @@ fi
 if [ "$EVERTUNE_TORCH" = cuda ]; then
   say "installing torch with CUDA from requirements-torch-cuda.lock"
   if command -v uv >/dev/null 2>&1 && uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes --no-deps -r requirements-torch-cuda.lock; then :; else
-    "${pip[@]}" install --quiet --progress-bar off --require-hashes --no-deps -r requirements-torch-cuda.lock
+    "${pip[@]}" install --quiet --no-compile --progress-bar off --require-hashes --no-deps -r requirements-torch-cuda.lock
   fi
 fi
 
 "${pip[@]}" install --quiet --no-deps --no-build-isolation --editable .
+say "compiling"
+# Files for other Pythons, which some packages carry, do not compile; nothing imports those.
+.venv/bin/python -m compileall -q -j 0 "$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" >/dev/null || true
 "${pip[@]}" check >/dev/null || { "${pip[@]}" check || true; fail "the installed packages do not fit together."; }
 touch "$stamp"
 say "ready: .venv/bin/evertune --help"

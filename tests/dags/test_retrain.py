@@ -41,7 +41,7 @@ class Retried(NamedTuple):
 @pytest.fixture(scope="module")
 def retried(tmp_path_factory: pytest.TempPathFactory, registry: Path, airflow_db: Path) -> Retried:
     where = quick.home(tmp_path_factory.mktemp("killed"), registry)
-    quick.write(where, tuning={**quick.TUNING, "epochs": 160, "early_stopping": None, "checkpoint_s": 0.2})
+    quick.write(where, tuning={**quick.TUNING, "epochs": 100, "early_stopping": None, "checkpoint_s": 0.2})
     environment = _airflow(where, airflow_db)
     first = _start(environment)
     deadline = time.monotonic() + 120

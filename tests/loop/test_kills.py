@@ -28,7 +28,7 @@ LEASE_S = 2
 def where(tmp_path: Path, registry: Path) -> Settings:
     """A home with a project whose training lasts for some seconds and leaves a checkpoint every fifth of one."""
     settings = quick.home(tmp_path, registry).model_copy(update={"lease_s": LEASE_S})
-    quick.write(settings, tuning={**quick.TUNING, "epochs": 100, "early_stopping": None, "checkpoint_s": 0.2})
+    quick.write(settings, tuning={**quick.TUNING, "epochs": 30, "early_stopping": None, "checkpoint_s": 0.2})
     return settings
 
 

@@ -19,7 +19,8 @@ from tests.models import tiny
 
 from evertune import files
 from evertune.models import bundle
-from evertune.serving.engine import compare, convert, export, integers, quantise
+from evertune.serving.engine import compare, convert
+from evertune.serving.engine.graphs import export, integers, quantise
 from evertune.serving.engine.report import EngineReport
 from evertune.serving.engine.served import MODEL, REPORT
 

@@ -7,7 +7,7 @@ import pytest
 from tests.models import tiny
 
 from evertune import files
-from evertune.serving.engine import export
+from evertune.serving.engine.graphs import export
 from evertune.serving.engine.served import MODEL, WEIGHTS, cores, in_batches
 from evertune.serving.engine.session import MOST_CORES, OnnxModel, padded
 from evertune.serving.engine.torch_model import TorchModel

@@ -21,7 +21,8 @@ import numpy as np
 from evertune import files
 from evertune.models import bundle
 from evertune.records import EvertuneError
-from evertune.serving.engine import compare, export, integers, quantise, served
+from evertune.serving.engine import compare, served
+from evertune.serving.engine.graphs import export, integers, quantise
 from evertune.serving.engine.report import EngineReport
 from evertune.serving.engine.sentences import SENTENCES
 from evertune.serving.engine.served import Floats, Model, in_batches

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evertune.serving.engine.graph import ATTENTION, DOMAIN, drop_unused
-from evertune.serving.engine.quantise import REST, Quantised, Site, sites
+from evertune.serving.engine.graphs.nodes import ATTENTION, DOMAIN, drop_unused
+from evertune.serving.engine.graphs.quantise import REST, Quantised, Site, sites
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from tests.models import tiny
 
-from evertune.serving.engine import integers, quantise
+from evertune.serving.engine.graphs import integers, quantise
 from evertune.serving.engine.served import MODEL, in_batches
 from evertune.serving.engine.session import OnnxModel
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evertune.serving.engine.graph import DOMAIN
+from evertune.serving.engine.graphs.nodes import DOMAIN
 
 if TYPE_CHECKING:
     from onnx import NodeProto

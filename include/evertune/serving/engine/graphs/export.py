@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from evertune.serving.engine import first, plain
+from evertune.serving.engine.graphs import first, plain
 from evertune.serving.engine.served import MODEL, WEIGHTS
 from evertune.serving.engine.session import INPUTS, OUTPUTS
 

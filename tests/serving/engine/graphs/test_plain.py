@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from evertune.serving.engine import plain
+from evertune.serving.engine.graphs import plain
 
 
 def _graph(path: Path, *, bias: bool, outputs: int = 1) -> None:

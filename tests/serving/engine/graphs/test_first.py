@@ -10,7 +10,7 @@ from onnx import ModelProto, numpy_helper
 from tests.models import tiny
 
 from evertune.models import forward
-from evertune.serving.engine import export, first, graph
+from evertune.serving.engine.graphs import export, first, nodes
 from evertune.serving.engine.session import OnnxModel
 
 
@@ -70,7 +70,7 @@ def _by_place(model: ModelProto) -> None:
 
 def _no_attention(model: ModelProto) -> None:
     for node in model.graph.node:
-        if node.op_type == graph.ATTENTION:
+        if node.op_type == nodes.ATTENTION:
             node.op_type = "Unknown"
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from evertune.serving.engine.graph import ATTENTION
+from evertune.serving.engine.graphs.nodes import ATTENTION
 from evertune.serving.engine.session import INPUTS, padded
 
 if TYPE_CHECKING:

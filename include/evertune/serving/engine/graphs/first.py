@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from evertune.serving.engine.graph import ATTENTION, DOMAIN, constants, drop_unused
+from evertune.serving.engine.graphs.nodes import ATTENTION, DOMAIN, constants, drop_unused
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -89,7 +89,7 @@ def _world(name: str, rows: list[tuple[str, str]], fresh: list[bool], home: Path
 
 
 def _embed(texts: list[str], home: Path) -> NDArray[np.float32]:
-    """As the engine gives them (16 bits); kept in the cache by what they were made of."""
+    """The untuned model's, in 16 bits as the log has them; kept in the cache by what they were made of."""
     kept = home / "cache" / "benchmarks" / f"drift-{files.hash_of([BASE_SHA256, TOKENS, texts])[:16]}.npy"
     if not kept.is_file():
         base = home / "cache" / "benchmarks" / f"base-{BASE_SHA256[:16]}"

@@ -76,7 +76,7 @@ fi
 "${pip[@]}" install --quiet --no-deps --no-build-isolation --editable .
 say "compiling"
 # Files for other Pythons, which some packages carry, do not compile; nothing imports those.
-.venv/bin/python -m compileall -q -j 0 "$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" >/dev/null || true
+PYTHONWARNINGS=ignore .venv/bin/python -m compileall -q -j 0 "$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" >/dev/null || true
 "${pip[@]}" check >/dev/null || { "${pip[@]}" check || true; fail "the installed packages do not fit together."; }
 touch "$stamp"
 say "ready: .venv/bin/evertune --help"

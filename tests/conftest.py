@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -94,6 +95,7 @@ def _once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[P
     with files.lock(root / f"{name}.lock", wait=True):
         if not folder.exists():
             aside = root / f"{name}.making"
+            shutil.rmtree(aside, ignore_errors=True)  # another process may have failed at it
             aside.mkdir()
             make(aside)
             aside.rename(folder)

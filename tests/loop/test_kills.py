@@ -65,8 +65,6 @@ def _checkpoint(where: Settings) -> int:
 def test_a_killed_training_is_finished_once(where: Settings, victims: str) -> None:
     asked = _start(where)
     _until(lambda: _checkpoint(where) > 0)
-    ledger = engine.ready(where.database_url)
-    (begun,) = runs.history(ledger, SLUG)
     (trainer,) = _trainers(where)
     reached = _checkpoint(where)
     if victims != "the trainer":
@@ -74,6 +72,8 @@ def test_a_killed_training_is_finished_once(where: Settings, victims: str) -> No
         asked.communicate()
     if victims != "who asked":
         trainer.kill()
+    ledger = engine.ready(where.database_url)
+    (begun,) = runs.history(ledger, SLUG)
     if victims != "the trainer":
         time.sleep(LEASE_S + 1)
         asked = _start(where)

@@ -19,6 +19,7 @@ case "$1 $2" in
   "-m pip")
     shift 2; echo "pip $*" >> made
     case "$*" in *" check") ;; *) [ ! -e no-room ] || exit 1 ;; esac ;;
+  "-m compileall") echo "compileall" >> made ;;
   *) exec {sys.executable} "$@" ;;
 esac
 """
@@ -73,6 +74,7 @@ def test_what_is_set_up_is_not_set_up_again(setup: Setup, tmp_path: Path) -> Non
     made = (tmp_path / "made").read_text()
     assert made.startswith("venv\npip ")
     assert "--require-hashes --no-deps -r requirements.lock" in made
+    assert made.count("compileall\n") == 1, "pip does not compile"
     assert setup().returncode == 0
     assert (tmp_path / "made").read_text() == made
 

@@ -93,8 +93,8 @@ class _Watch:
         # A descriptor of our own: that of the connection may be closed, and stand for another file, meanwhile.
         question, line = _Question(), os.dup(connection.fileno())
         self._lines[question] = line
-        self._start()
         try:
+            self._start()
             yield
         except OperationalError as fault:
             if question in self._lines:

@@ -133,10 +133,11 @@ def _release(workspace: Path, slug: str, settings: Settings, wanted: _Plan) -> R
 
 
 def _clear(workspace: Path) -> None:
-    # The plan goes first: parts without one are never taken for anybody's.
+    # The plan goes first: parts without one are never taken for anybody's. The lock is held.
     (workspace / "plan.json").unlink(missing_ok=True)
-    for part in workspace.glob("*.parquet"):
-        part.unlink()
+    for path in workspace.iterdir():
+        if path.name != "lock":
+            path.unlink()
 
 
 def _part(workspace: Path, number: int) -> Path:

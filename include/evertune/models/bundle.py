@@ -24,6 +24,9 @@ WEIGHTS, CONFIG, TOKENIZER, TOKENIZER_CONFIG, FACTS = (
 FILES = frozenset({WEIGHTS, CONFIG, TOKENIZER, TOKENIZER_CONFIG, FACTS, files.MANIFEST})
 """All that a bundle holds."""
 
+_NORMED_AT_THE_END = {"modernbert"}
+"""Of all layers but the last these give sums that were never normalised, in which few channels drown all others."""
+
 
 class Facts(BaseModel):
     """``evertune.json``: what an answer depends on besides the weights."""
@@ -70,7 +73,7 @@ def write(
         language=language,
         redaction=redaction or Redaction(),
         temperature=temperature,
-        embedded=-2,  # of what the last layer is given: it then computes one token a text, and drift shows no less
+        embedded=-1 if model.config.model_type in _NORMED_AT_THE_END else -2,
     )
     with files.new_folder(out) as folder:
         tensors.save(folder / WEIGHTS, model.state_dict())

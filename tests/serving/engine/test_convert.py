@@ -41,6 +41,9 @@ OTHERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "xlm-roberta": (transformers.XLMRobertaConfig, {"pad_token_id": 1, "type_vocab_size": 1}),
 }  # fmt: skip
 
+UNFUSED = {"deberta-v2", "modernbert", "mpnet"}
+"""Those whose attention onnxruntime does not fuse."""
+
 
 def network(kind: str) -> Any:
     made, changes = OTHERS[kind]
@@ -69,6 +72,8 @@ def test_each_architecture_gets_an_engine(kind: str, tmp_path: Path, base: Path,
     assert report.kind in {"onnx-int8", "onnx-fp32"}, report
     assert report.difference is not None
     assert report.difference < 1e-4
+    operators = [node.op_type for node in onnx.load(tmp_path / "engine" / MODEL, load_external_data=False).graph.node]
+    assert operators.count("MultiHeadAttention") == (kind not in UNFUSED), "the last layer computes one token"
 
 
 def test_without_check_rows_nothing_is_risked(tmp_path: Path, base: Path) -> None:

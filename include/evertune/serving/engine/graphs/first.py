@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
 _INPUTS = ("states", "weights", "bias", "mask")
-"""Of an attention that this is done to. Some know more, such as biases of positions."""
+_NAMES = {"num_heads", "mask_filter_value"}
+"""Inputs and attributes of an attention that this is done to. Others know biases of positions, or look back only."""
+_ALIKE = {"Add", "FastGelu", "Gelu", "LayerNormalization", "Relu"}
+"""Operators that compute every token alike."""
 
 
 class _Layer(NamedTuple):
@@ -57,7 +60,7 @@ def narrow(path: Path) -> bool:
 def _last(graph: GraphProto) -> _Layer | None:
     """The last layer, where nothing but the first token's output is read of it."""
     attention = next((node for node in reversed(graph.node) if node.op_type == ATTENTION), None)
-    if attention is None or len(attention.output) != 1 or len([*filter(None, attention.input)]) != len(_INPUTS):
+    if attention is None or not _is_plain(attention):
         return None
     known = constants(graph)
     whole = {attention.output[0]}
@@ -74,12 +77,17 @@ def _last(graph: GraphProto) -> _Layer | None:
     return None if whole & {one.name for one in graph.output} else _Layer(attention, after)
 
 
+def _is_plain(attention: NodeProto) -> bool:
+    whole = len(attention.input) == len(_INPUTS) and all(attention.input) and len(attention.output) == 1
+    return whole and {one.name for one in attention.attribute} <= _NAMES
+
+
 def _token_by_token(node: NodeProto, of_tokens: set[str], known: dict[str, NDArray[np.generic]]) -> bool:
     """Whether its output for a token hangs on nothing but the inputs for that token, and on constants."""
     shapes = [None if name in of_tokens else known[name].ndim if name in known else -1 for name in node.input]
     if node.op_type == "MatMul":
         return shapes == [None, 2]
-    return node.op_type in {"Add", "Gelu", "LayerNormalization"} and all(shape in {None, 0, 1} for shape in shapes)
+    return node.op_type in _ALIKE and all(shape in {None, 0, 1} for shape in shapes)
 
 
 def _takes_first(node: NodeProto, known: dict[str, NDArray[np.generic]]) -> bool:
@@ -112,8 +120,7 @@ def _of_first(graph: GraphProto, node: NodeProto, started: str) -> Iterator[Node
         yield helper.make_node("Add", summed, [f"{name}.sum"], f"{name}.Add")
     keys, values = f"{node.name}.keys", f"{node.name}.values"
     yield helper.make_node("Split", [f"{both}.sum"], [keys, values], f"{node.name}.Split", axis=-1)
-    heads = next(one.i for one in node.attribute if one.name == "num_heads")
-    yield helper.make_node(
-        "MultiHeadAttention", [f"{query}.sum", keys, values, "", mask], list(node.output), node.name, domain=DOMAIN,
-        num_heads=heads,
-    )  # fmt: skip
+    inputs = [f"{query}.sum", keys, values, "", mask]
+    made = helper.make_node("MultiHeadAttention", inputs, list(node.output), node.name, domain=DOMAIN)
+    made.attribute.extend(node.attribute)
+    yield made

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.support import ROOT
 
 from evertune.settings import Settings, load
 
@@ -57,6 +58,21 @@ def environment(where: Settings) -> dict[str, str]:
     """A process's environment with these settings and no others of evertune's."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("EVERTUNE_")}
     return {**others, **where.environment()}
+
+
+def airflow(where: Settings, database: Path) -> dict[str, str]:
+    """The environment of an Airflow with a database of its own, a copy of ``database``, in a home that is new."""
+    folder = where.home / "airflow"
+    folder.mkdir()
+    shutil.copy(database, folder)
+    return environment(where) | {
+        # The DAGs' folder, as Airflow has it for its bundle; what is there already stays.
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "dags"), os.environ.get("PYTHONPATH", "")]),
+        "AIRFLOW_HOME": str(folder),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    }
 
 
 def evertune(where: Settings, *arguments: str, cwd: Path | None = None) -> tuple[int, dict[str, Any]]:

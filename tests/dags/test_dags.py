@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -34,20 +33,9 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, registry: Path, airflow_db
     """The environment of an Airflow with a database of its own, one small project and one that is none."""
     root = tmp_path_factory.mktemp("airflow")
     where = quick.home(root, registry)
-    environment = {
-        **quick.environment(where),
-        # Airflow does this for its bundle.
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "dags"), os.environ.get("PYTHONPATH", "")]),
-        "AIRFLOW_HOME": str(root / "airflow"),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-    }
     quick.write(where, slug="small-reviews")
     (where.projects / "broken.yaml").write_text("schema_version: 1\nslug: broken\n")
-    (root / "airflow").mkdir()
-    shutil.copy(airflow_db, root / "airflow")
-    yield environment
+    yield quick.airflow(where, airflow_db)
     shutil.rmtree(root, ignore_errors=True)
 
 

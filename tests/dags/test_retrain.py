@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +13,6 @@ import psutil
 import pytest
 from tests import quick
 from tests.quick import SLUG
-from tests.support import ROOT
 
 from evertune import files
 from evertune.ledger import engine, releases, runs
@@ -42,7 +39,7 @@ class Retried(NamedTuple):
 def retried(tmp_path_factory: pytest.TempPathFactory, registry: Path, airflow_db: Path) -> Retried:
     where = quick.home(tmp_path_factory.mktemp("killed"), registry)
     quick.write(where, tuning={**quick.TUNING, "epochs": 100, "early_stopping": None, "checkpoint_s": 0.2})
-    environment = _airflow(where, airflow_db)
+    environment = quick.airflow(where, airflow_db)
     first = _start(environment)
     deadline = time.monotonic() + 120
     while not any(where.jobs.glob("*/checkpoints/*/manifest.json")):
@@ -57,21 +54,6 @@ def retried(tmp_path_factory: pytest.TempPathFactory, registry: Path, airflow_db
     printed, faults = second.communicate(timeout=400)
     assert second.returncode == 0, printed[-3000:] + faults[-3000:]
     return Retried(where, run.key, trainer, _told(printed, "STATES"), _told(printed, "BUTTONS"))
-
-
-def _airflow(where: Settings, database: Path) -> dict[str, str]:
-    """The environment of an Airflow with a database of its own."""
-    environment = quick.environment(where) | {
-        # The DAGs' folder, as Airflow has it for its bundle; what is there already stays.
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "dags"), os.environ.get("PYTHONPATH", "")]),
-        "AIRFLOW_HOME": str(where.home / "airflow"),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-    }
-    (where.home / "airflow").mkdir()
-    shutil.copy(database, where.home / "airflow")
-    return environment
 
 
 def _start(environment: dict[str, str]) -> subprocess.Popen[str]:

@@ -13,43 +13,26 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pyarrow.dataset as ds
 import pytest
 from tests import quick, served
-from tests.quick import SLUG
+from tests.quick import SLUG, evertune
+from tests.served import Installed
 from tests.support import ROOT
 
 from evertune.client import Client, ProblemError
 from evertune.ledger import engine as engines
 from evertune.ledger import segments, servers
-from evertune.settings import Settings
 
 pytestmark = pytest.mark.integration
 
 TEXTS = ["It works very well, write to bob@example.com", "It broke after two days."]
 
 
-class Installed(NamedTuple):
-    """A home with one release, and a key to it."""
-
-    where: Settings
-    environment: dict[str, str]
-    key: str
-
-
-def evertune(environment: dict[str, str], *arguments: str) -> Any:
-    command = [sys.executable, "-m", "evertune.cli.main", *arguments, "--json"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
-    return json.loads(done.stdout)
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory, registry: Path) -> Installed:
-    made = served.install(tmp_path_factory.mktemp("serve"), registry)
-    return Installed(made.where, quick.environment(made.where), made.key)
+    return served.install(tmp_path_factory.mktemp("serve"), registry)
 
 
 @contextlib.contextmanager
@@ -78,7 +61,8 @@ def await_generation(client: Client, generation: int) -> None:
 
 @pytest.mark.timeout(600)
 def test_a_release_answers_is_swapped_under_load_and_survives(installed: Installed) -> None:
-    where, environment, key = installed
+    where, key = installed
+    environment = quick.environment(where)
     with server(environment) as (process, url), Client(url, key) as client:
         await_generation(client, 1)
         answer = client.predict(SLUG, TEXTS, explain=True)
@@ -140,7 +124,8 @@ def _imported_labels_count(installed: Installed, client: Client, id_: str | None
         json.dumps({"id": id_, "label": next(one for one in labels if one != client.prediction(str(id_)).label)})
     )
     assert client.project(SLUG).quality[0].accuracy == 1.0
-    assert evertune(installed.environment, "labels", "import", SLUG, str(path))["kept"] == 1
+    status, told = evertune(installed.where, "labels", "import", SLUG, str(path))
+    assert (status, told["kept"]) == (0, 1)
     deadline = time.monotonic() + 60
     while client.project(SLUG).quality[0].accuracy:
         assert time.monotonic() < deadline, "the imported label never counted"
@@ -164,7 +149,8 @@ def _swap_under_load(installed: Installed, url: str) -> list[tuple[str, int]]:
     for thread in threads:
         thread.start()
     try:
-        evertune(installed.environment, "release", "promote", SLUG, "--model-version", "1")
+        status, told = evertune(installed.where, "release", "promote", SLUG, "--model-version", "1")
+        assert status == 0, told
         with Client(url, installed.key) as client:
             await_generation(client, 2)
         time.sleep(0.5)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evertune import files
-from evertune.models import safety
+from evertune.models import forward, safety
 from evertune.project.options import Redaction
 from evertune.records import JsonObject, UnfitError
 
@@ -73,7 +73,7 @@ def write(
         language=language,
         redaction=redaction or Redaction(),
         temperature=temperature,
-        embedded=-1 if model.config.model_type in _NORMED_AT_THE_END else -2,
+        embedded=forward.LAST if model.config.model_type in _NORMED_AT_THE_END else forward.BEFORE_LAST,
     )
     with files.new_folder(out) as folder:
         tensors.save(folder / WEIGHTS, model.state_dict())

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from tests.models import tiny
 
 from evertune.serving.engine.graphs import integers, quantise
 from evertune.serving.engine.served import MODEL, in_batches
-from evertune.serving.engine.session import OnnxModel
+from evertune.serving.engine.session import INPUTS, OnnxModel, padded
 
 
 @pytest.fixture(scope="module")
@@ -47,22 +49,34 @@ def test_16_bits_for_an_input_err_less_and_answer_all_the_same(fp32_engine: Path
     products = {name for name in planned if name in refined}
     assert len(planned) - len(products) == 1, "attention stays in 32 bits"
     assert all(refined[name].finer for name in products)
-    # What is left is the weights' own 8 bits: of a query of few rows that is most.
     ratios = {name: refined[name].error / planned[name].error for name in products}
     assert max(ratios.values()) < 1
-    assert np.median(list(ratios.values())) < 0.7
+    # What is left is the weights' own 8 bits: of the last layer's single tokens, some 60 here, that may be most.
+    of_all_tokens = [name for name in products if "layer.0" in name or name.endswith(".keys_and_values")]
+    assert len(of_all_tokens) == 4
+    assert all(ratios[name] < 0.7 for name in of_all_tokens)
     most = min((name for name in products if "layer.0" in name), key=lambda name: ratios[name])
     none = quantise.refined(exact, ranges, planned, 0)
     assert list(none) == list(planned)
     assert not any(one.finer for one in none.values())
 
-    off = []
-    rows, wanted = tiny.rows(100, seed=2), OnnxModel(exact, 0)
+    off, wanted = [], _sums(exact, exact, most)
     for name, plan in (("coarse", planned), ("fine", refined)):
         integers.write(exact, tmp_path / name, {most: plan[most]})
-        found = in_batches(OnnxModel(tmp_path / name, 0), rows, 256)[1]
-        off.append(float(np.square(found - in_batches(wanted, rows, 256)[1]).mean()))
-    assert off[1] < 0.85 * off[0], "the graph does what the plan says"
+        off.append(float(np.square(_sums(tmp_path / name, exact, most) - wanted).mean()))
+    assert off[1] < 0.7 * off[0], "the graph does what the plan says"
+
+
+def _sums(path: Path, exact: Path, product: str) -> Any:
+    """What the graph has for the product, with its bias, of some rows."""
+    graph = onnx.load(exact).graph
+    output = next(node.output[0] for node in graph.node if node.name == product)
+    name = next(node.output[0] for node in graph.node if node.op_type == "Add" and output in node.input)
+    model = onnx.load(path)
+    model.graph.output.append(onnx.ValueInfoProto(name=name))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    ids, mask = padded(tiny.rows(100, longest=9, seed=2), 0)
+    return session.run([name], dict(zip(INPUTS, (ids, mask), strict=True)))[0][mask > 0]
 
 
 def test_no_text_changes_another_ones_answer(int8: OnnxModel) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from evertune.serving.engine.graphs.nodes import ATTENTION, DOMAIN, constants, drop_unused
+from evertune.serving.engine.graphs.nodes import ATTENTION, DOMAIN, constants, rewrite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +31,8 @@ class _Layer(NamedTuple):
     attention: NodeProto
     after: list[NodeProto]
     """What computes token by token, up to where the first one is taken."""
+    known: dict[str, NDArray[np.generic]]
+    """The graph's constants."""
 
 
 def narrow(path: Path) -> bool:
@@ -45,14 +47,12 @@ def narrow(path: Path) -> bool:
     nodes: list[NodeProto] = []
     for node in model.graph.node:
         if node is layer.attention:
-            nodes += _of_first(model.graph, node, started)
+            nodes += _of_first(model.graph, layer, started)
             continue
         if any(node is one for one in layer.after):  # a residual
             node.input[:] = [started if name == states else name for name in node.input]
         nodes.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    drop_unused(model.graph)
+    rewrite(model.graph, nodes)
     onnx.save(model, str(path))
     return True
 
@@ -74,7 +74,7 @@ def _last(graph: GraphProto) -> _Layer | None:
             whole.update(node.output)
         elif not _takes_first(node, known):
             return None
-    return None if whole & {one.name for one in graph.output} else _Layer(attention, after)
+    return None if whole & {one.name for one in graph.output} else _Layer(attention, after, known)
 
 
 def _is_plain(attention: NodeProto) -> bool:
@@ -96,12 +96,12 @@ def _takes_first(node: NodeProto, known: dict[str, NDArray[np.generic]]) -> bool
     return picked is not None and axis == 1 and picked.shape == () and picked == 0
 
 
-def _of_first(graph: GraphProto, node: NodeProto, started: str) -> Iterator[NodeProto]:
+def _of_first(graph: GraphProto, layer: _Layer, started: str) -> Iterator[NodeProto]:
     """Attention of each row's first token to all of them."""
     from onnx import helper, numpy_helper
 
+    node, held = layer.attention, layer.known
     states, weights, bias, mask = node.input
-    held = constants(graph)
     width = held[weights].shape[1] // 3
     query, both = f"{node.name}.query", f"{node.name}.keys_and_values"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evertune.serving.engine.graphs.nodes import ATTENTION, DOMAIN, drop_unused
+from evertune.serving.engine.graphs.nodes import ATTENTION, DOMAIN, rewrite
 from evertune.serving.engine.graphs.quantise import REST, Quantised, Site, sites
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ def write(exact: Path, to: Path, planned: dict[str, Quantised]) -> None:
             nodes += _replaced(graph, *made[node.name], biased.get(node.output[0]))
         elif id(node) not in taken_in:
             nodes.append(node)
-    del graph.node[:]
-    graph.node.extend(nodes)
-    drop_unused(graph)
+    rewrite(graph, nodes)
     if not any(one.domain == DOMAIN for one in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
     onnx.save(model, str(to))

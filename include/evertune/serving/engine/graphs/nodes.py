@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from onnx import GraphProto
+    from onnx import GraphProto, NodeProto
 
 DOMAIN = "com.microsoft"
 """Of onnxruntime's own operators."""
@@ -31,8 +32,10 @@ def constants(graph: GraphProto) -> dict[str, NDArray[np.generic]]:
     return {name: numpy_helper.to_array(value) for name, value in held.items()}
 
 
-def drop_unused(graph: GraphProto) -> None:
-    """Drop the weights that no node reads."""
+def rewrite(graph: GraphProto, nodes: Sequence[NodeProto]) -> None:
+    """Have the graph made of these nodes, and of the weights that they read."""
+    del graph.node[:]
+    graph.node.extend(nodes)
     used = {name for node in graph.node for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]

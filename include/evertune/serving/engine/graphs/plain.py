@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evertune.serving.engine.graphs.nodes import DOMAIN
+from evertune.serving.engine.graphs.nodes import DOMAIN, rewrite
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -37,8 +37,7 @@ def take_apart(path: Path) -> None:
             nodes += _gelu(node, f"plain_{next(numbers)}")
         else:
             nodes.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    rewrite(model.graph, nodes)
     onnx.save(model, str(path))
 
 

@@ -25,12 +25,15 @@ from benchmarks import _load, _servers
 from benchmarks._machine import describe, spread
 from benchmarks._servers import Server
 
+from evertune import files
 from evertune.ledger import engine as engines
 from evertune.ledger import keys, releases
 from evertune.loop.followed import served_here
 from evertune.models import classifier
 from evertune.models.classifier import macro_f1
 from evertune.releases import mlflow
+from evertune.serving.engine import convert, served
+from evertune.serving.engine.served import MODEL
 from evertune.serving.shelf import BUNDLE, CHECKS, ENGINE, Shelf
 from evertune.settings import Settings
 from evertune.settings import load as load_settings
@@ -68,7 +71,18 @@ def model_of(settings: Settings, slug: str) -> Model:
     folder = mlflow.version_folder(settings, slug, release.model_version)
     split = settings.runs / release.run_key / "data" / slug / "dataset" / "validation.parquet"
     unseen = pq.read_table(split)["text"].to_pylist() if split.is_file() else []
-    return Model(place / BUNDLE, place / ENGINE / "model.onnx", folder, rows["text"], rows["truth"], unseen)
+    onnx = portable(settings, place, release.digest) / MODEL
+    return Model(place / BUNDLE, onnx, folder, rows["text"], rows["truth"], unseen)
+
+
+def portable(settings: Settings, place: Path, digest: str) -> Path:
+    """The folder of the release's engine for ONNX Runtime, which on some processors evertune does not serve itself."""
+    to = settings.cache / "benchmark-engines" / digest
+    if not to.exists():
+        allowed = served.read_report(place / ENGINE).allowed_loss
+        with files.new_folder(to) as aside:
+            convert.convert(place / BUNDLE, digest, place / CHECKS, allowed, aside, portable=True)
+    return to
 
 
 def servers(settings: Settings, slug: str, model: Model, key: str) -> list[Server]:
@@ -89,12 +103,12 @@ def servers(settings: Settings, slug: str, model: Model, key: str) -> list[Serve
     ]
 
 
-def bodies(server: Server, texts: Sequence[str], lengths: str) -> list[str]:
-    """Requests of single sentences, or of one to six of them in a text."""
+def asked(texts: Sequence[str], lengths: str) -> list[str]:
+    """Single sentences, or one to six of them in a text."""
     if lengths == "short":
-        return [server.body(text) for text in texts[:500]]
+        return list(texts[:500])
     chance = np.random.default_rng(17)
-    return [server.body(" ".join(chance.choice(texts, chance.integers(1, 7)))) for _ in range(500)]
+    return [" ".join(chance.choice(texts, chance.integers(1, 7))) for _ in range(500)]
 
 
 def measure(given: argparse.Namespace, all_servers: Sequence[Server], model: Model) -> dict[Cell, list[_load.Result]]:
@@ -107,8 +121,8 @@ def measure(given: argparse.Namespace, all_servers: Sequence[Server], model: Mod
                 for lengths in LENGTHS:
                     for clients in given.clients:
                         order = _load.Order(
-                            port, server.path, bodies(server, model.texts, lengths), clients, given.seconds,
-                            headers=server.headers,
+                            port, server.path, [server.body(text) for text in asked(model.texts, lengths)],
+                            clients, given.seconds, headers=server.headers,
                         )  # fmt: skip
                         found[server.name, lengths, clients].append(_load.run(order))
                 told = found[server.name, "short", AT][-1] if AT in given.clients else None

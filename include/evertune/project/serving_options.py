@@ -18,10 +18,10 @@ class LogUnavailable(StrEnum):
 
 
 class Int8(Options):
-    """8-bit arithmetic in the engine: about twice as fast, where it is as good."""
+    """Fewer bits in the engine (8, or bf16 where the processor has matrix units): faster, where it is as good."""
 
     allowed_loss: Share = 0.003
-    """Macro F1 on the release's own test rows that 8-bit weights may cost, as a share: `0.003` is 0.3 points. At least
+    """Macro F1 on the release's own test rows that fewer bits may cost, as a share: `0.003` is 0.3 points. At least
     99% of the labels must be the same, too. Where either is missed, 32-bit numbers answer; `0` asks for no loss."""
 
 
@@ -29,7 +29,7 @@ class Serving(Options):
     """How the server answers. A change counts from the next release on, and never retrains."""
 
     int8: Int8 = Int8()
-    """8-bit arithmetic in the engine."""
+    """Arithmetic with fewer bits in the engine."""
     log_unavailable: LogUnavailable = LogUnavailable.REFUSE
     """What happens when the traffic log cannot be written, because a disk is full: `refuse` answers 503 rather than
     without a record, `answer` answers without one, and counts them."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from evertune import files
 from evertune.models import classifier
 from evertune.records import EvertuneError
 from evertune.serving.engine import build
+from evertune.serving.engine.native import machine
 from evertune.serving.engine.report import EngineReport
 from evertune.serving.engine.served import MODEL, REPORT, load, read_report
 
@@ -181,3 +183,45 @@ def test_a_server_that_ends_ends_the_conversion(shared_bundle: Path, tmp_path: P
         build.build(shared_bundle, files.digest(shared_bundle), None, 0.003, tmp_path / "to" / "engine", stop)
     assert time.monotonic() - began < 5
     assert list((tmp_path / "to").iterdir()) == []
+
+
+def test_own_code_that_crashes_is_left_out(
+    shared_bundle: Path, shared_engine: Path, checks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert, given = made.converted(shared_engine), list[list[str]]()
+
+    def crashing(command: list[str], aside: Path, stop: threading.Event) -> None:
+        given.append(command)
+        if "--portable" not in command:
+            (aside / "half").write_bytes(b"written")
+            raise build._CrashedError("status -11")
+        convert(command, aside, stop)
+
+    monkeypatch.setattr(build, "_convert", crashing)
+    build.build(shared_bundle, files.digest(shared_bundle), checks, 1.0, tmp_path / "engine")
+    assert [command[-1] == "--portable" for command in given] == [False, True]
+    assert not (tmp_path / "engine" / "half").exists()
+
+
+@pytest.mark.parametrize(("number", "again"), [(signal.SIGSEGV, True), (signal.SIGILL, True), (signal.SIGKILL, False)])
+def test_a_crash_is_told_from_other_ends(tmp_path: Path, number: signal.Signals, again: bool) -> None:
+    command = [sys.executable, "-c", f"import os; os.kill(os.getpid(), {number})"]
+    with pytest.raises(EvertuneError, match=rf"could not be converted \(status -{number}\)") as told:
+        build._convert(command, tmp_path / "aside", threading.Event())
+    assert isinstance(told.value, build._CrashedError) is again
+
+
+def test_an_engine_of_another_processor_is_built_anew(
+    shared_bundle: Path, engine: Path, shared_engine: Path, checks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "recipe", lambda: "of another processor")
+    monkeypatch.setattr(build, "_convert", made.converted(shared_engine))
+    build.build(shared_bundle, files.digest(shared_bundle), checks, 1.0, engine)
+    assert files.read_json(engine / build.MADE_OF)["native"] == "of another processor"
+
+
+def test_what_a_conversion_writes_meanwhile_goes_with_its_folder(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import tempfile; raise SystemExit(tempfile.gettempdir())"]
+    (tmp_path / "aside").mkdir()
+    with pytest.raises(EvertuneError, match=f"{tmp_path / 'aside'}$"):
+        build._convert(command, tmp_path / "aside", threading.Event())

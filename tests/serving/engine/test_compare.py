@@ -10,7 +10,7 @@ def test_the_worse_way_of_answering_counts() -> None:
     exact, alone, batched = truth.copy(), truth.copy(), truth.copy()
     batched[:20] ^= 1
     found = compare.compare(truth, exact, [alone, batched], 2)
-    assert (found.agreement, found.accuracy_fp32, found.accuracy_int8) == (0.98, 1.0, 0.98)
+    assert (found.agreement, found.accuracy_fp32, found.accuracy) == (0.98, 1.0, 0.98)
     assert "only 98.0%" in (found.fault(1.0) or "")
 
 

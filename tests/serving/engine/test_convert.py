@@ -16,13 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
 from tests.models import tiny
+from tests.serving.engine import made
+from tests.serving.engine.native import fit
 
 from evertune import files
-from evertune.models import bundle
-from evertune.serving.engine import compare, convert
+from evertune.models import bundle, classifier
+from evertune.records import EvertuneError
+from evertune.serving.engine import compare, convert, trial
 from evertune.serving.engine.graphs import export, integers, quantise
+from evertune.serving.engine.native import encoder, machine, weights
 from evertune.serving.engine.report import EngineReport
-from evertune.serving.engine.served import MODEL, REPORT
+from evertune.serving.engine.served import MODEL, REPORT, load
 
 SIZES: dict[str, Any] = {
     "vocab_size": 128, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
@@ -55,12 +59,14 @@ def network(kind: str) -> Any:
     return model.eval()
 
 
-def converted(folder: Path, model: Any, base: Path, checks: Path | None, loss: float = 1.0) -> EngineReport:
+def converted(
+    folder: Path, model: Any, base: Path, checks: Path | None, loss: float = 1.0, **how: bool
+) -> EngineReport:
     digest = bundle.write(folder / "bundle", model, base, tiny.LABELS, 32)
     (folder / "engine").mkdir()
-    report = convert.convert(folder / "bundle", digest, checks, loss, folder / "engine")
+    report = convert.convert(folder / "bundle", digest, checks, loss, folder / "engine", **how)
     assert files.read_json(folder / "engine" / REPORT)["kind"] == report.kind
-    assert (folder / "engine" / MODEL).exists() is (report.kind != "torch")
+    assert (folder / "engine" / MODEL).exists() is report.kind.startswith("onnx")
     assert sorted(path.name for path in folder.iterdir()) == ["bundle", "engine"], "no scratch is left"
     return report
 
@@ -76,6 +82,13 @@ def test_each_architecture_gets_an_engine(kind: str, tmp_path: Path, base: Path,
     assert operators.count("MultiHeadAttention") == (kind not in UNFUSED), "the last layer computes one token"
 
 
+def test_numbers_that_are_none_are_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, odd = made.Sums(), made.Sums()
+    monkeypatch.setattr(odd, "run", lambda rows, **_: (np.full((len(rows), 2), np.nan), np.ones((len(rows), 1))))
+    assert np.isnan(trial.difference(model, odd, [[1, 2]]))
+    assert trial.difference(model, made.Sums(), [[1, 2]]) == 0
+
+
 def test_without_check_rows_nothing_is_risked(tmp_path: Path, base: Path) -> None:
     report = converted(tmp_path, tiny.classifier(), base, None)
     assert (report.kind, report.rows, report.agreement) == ("onnx-fp32", 0, None)
@@ -85,10 +98,10 @@ def test_without_check_rows_nothing_is_risked(tmp_path: Path, base: Path) -> Non
 @given(st.integers(0, 3000))
 def test_8_bits_are_judged_on_rows_that_they_were_not_fitted_to(rows: int) -> None:
     ids = [[number] for number in range(rows)]
-    parts = convert.Parts.of(ids, np.arange(rows))
-    assert sorted([*parts.fitted, *parts.judged]) == ids
-    assert [number for (number,) in parts.judged] == parts.truth.tolist()
-    assert len(parts.fitted) <= min(convert.CALIBRATION_ROWS, 1 + len(parts.judged))
+    parts = convert.Parts.of(trial.Rows(ids, np.arange(rows), 2))
+    assert sorted([*parts.fitted, *parts.judged.ids]) == ids
+    assert [number for (number,) in parts.judged.ids] == parts.judged.truth.tolist()
+    assert len(parts.fitted) <= min(convert.CALIBRATION_ROWS, 1 + len(parts.judged.ids))
 
 
 def test_one_check_row_is_too_few(tmp_path: Path, base: Path) -> None:
@@ -165,3 +178,75 @@ def test_a_graph_that_answers_otherwise_is_not_taken(
     report = converted(tmp_path, tiny.classifier(), base, checks)
     assert report.kind == "torch"
     assert "differ" in report.reason
+
+
+@fit.needs_matrix_units
+def test_a_model_that_fills_the_tiles_runs_in_own_code(tmp_path: Path, base: Path, checks: Path) -> None:
+    report = converted(tmp_path, fit.network(), base, checks)
+    assert (report.kind, report.rows, report.neighbours) == ("amx-bf16", pq.read_metadata(checks).num_rows, 0.0)
+    assert report.agreement is not None
+    assert report.agreement >= 0.99
+    assert report.difference is not None
+    assert 0 < report.difference < convert.NEAR
+    digest = files.seal(tmp_path / "engine") and files.digest(tmp_path / "bundle")
+    one = load(tmp_path / "bundle", digest, tmp_path / "engine", made.release(digest=digest), {})
+    texts = ["good", "", "a bad film " * 20]
+    reference = classifier.load(tmp_path / "bundle")
+    answers = one.answer(texts)
+    np.testing.assert_allclose([each.scores for each in answers], reference.probabilities(texts), atol=0.03)
+    np.testing.assert_allclose([each.embedding for each in answers], reference.embeddings(texts), atol=0.05)
+
+
+@fit.needs_matrix_units
+def test_a_portable_engine_has_no_own_code(tmp_path: Path, base: Path, checks: Path) -> None:
+    assert converted(tmp_path, fit.network(), base, checks, portable=True).kind.startswith("onnx")
+
+
+def _other_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    write = weights.write
+    monkeypatch.setattr(weights, "write", lambda _, folder: write(fit.network(seed=1), folder))
+
+
+def _not_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        encoder.AmxModel,
+        "run",
+        lambda _, rows, **__: (np.full((len(rows), 2), np.nan), np.full((len(rows), 64), np.nan)),
+    )
+
+
+def _other_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The 8-bit engine must still be taken, so only the first comparison asks for more than there can be.
+    compared = trial.compared
+
+    def worse(model: Any, *rest: Any) -> Any:
+        found, neighbours = compared(model, *rest)
+        return found._replace(agreement=0.98) if isinstance(model, encoder.AmxModel) else found, neighbours
+
+    monkeypatch.setattr(trial, "compared", worse)
+
+
+def _no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise EvertuneError("no C compiler was found")
+
+    monkeypatch.setattr(machine, "library", missing)
+
+
+HARMS = {
+    _other_weights: "in bf16 on the processor's matrix units: numbers differ by",
+    _not_a_number: "in bf16 on the processor's matrix units: numbers differ by nan",
+    _other_labels: "in bf16 on the processor's matrix units: only 98.0% of the check rows keep their label",
+    _no_compiler: "the processor's matrix units could not be tried (no C compiler was found)",
+}
+
+
+@fit.needs_matrix_units
+@pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
+def test_own_code_that_answers_otherwise_is_not_taken(
+    tmp_path: Path, base: Path, checks: Path, monkeypatch: pytest.MonkeyPatch, harm: Any
+) -> None:
+    harm(monkeypatch)
+    report = converted(tmp_path, fit.network(), base, checks)
+    assert report.kind.startswith("onnx")
+    assert report.reason.startswith(HARMS[harm])

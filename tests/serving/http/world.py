@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tests.models import tiny
@@ -35,6 +35,8 @@ _POSITIVE = {tiny.WORDS.index(word) + len(tiny.SPECIAL) for word in ("good", "gr
 
 class Words:
     """A model that counts good words against all others: deterministic, and independent of a batch's other rows."""
+
+    padded: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self.seen: list[list[int]] = []

@@ -5,8 +5,10 @@ The server never imports torch (300 MB and seconds), and what a conversion leaks
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,18 +20,28 @@ from pathlib import Path
 from evertune import files
 from evertune.models import bundle
 from evertune.records import EvertuneError, JsonObject
+from evertune.serving.engine.native import machine
 from evertune.serving.engine.report import EngineReport
 from evertune.serving.engine.served import read_report
 
-RECIPE = 5
+RECIPE = 6
 """Raised by hand when the conversion makes something else of the same bundle: engines of before are built anew."""
 MADE_OF = "made_of.json"
 """File of a built engine that says what it was built from."""
 TIMEOUT_S = 1800
 
 
+_log = logging.getLogger(__name__)
+_CRASHES = {-signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL, -signal.SIGSEGV}
+"""Statuses of a process that native code ended."""
+
+
 class StoppedError(EvertuneError):
     """The server ends: the conversion was ended, too, and nothing of it was left."""
+
+
+class _CrashedError(EvertuneError):
+    """Native code ended the conversion."""
 
 
 def build(  # noqa: PLR0917 - what an engine is made of
@@ -50,11 +62,19 @@ def build(  # noqa: PLR0917 - what an engine is made of
     made_of = _made_of(digest, checks, allowed_loss)
     if (kept := _kept(to, made_of)) is not None:
         return kept
-    with files.full_disk_in_words(to, "the engine"), files.new_folder(to) as aside:
-        command = [sys.executable, "-m", "evertune.serving.engine.convert", str(bundle_folder), digest, str(aside)]
-        command += ["--allowed-loss", str(allowed_loss), *(["--checks", str(checks)] if checks else [])]
-        _convert(command, aside, stop or threading.Event())
-        files.write_json(aside / MADE_OF, made_of)
+    given = ["--allowed-loss", str(allowed_loss), *(["--checks", str(checks)] if checks else [])]
+
+    def made(*also: str) -> None:
+        with files.full_disk_in_words(to, "the engine"), files.new_folder(to) as aside:
+            command = [sys.executable, "-m", "evertune.serving.engine.convert", str(bundle_folder), digest, str(aside)]
+            _convert([*command, *given, *also], aside, stop or threading.Event())
+            files.write_json(aside / MADE_OF, made_of)
+
+    try:
+        made()
+    except _CrashedError as crash:
+        _log.warning("%s Once more, without own code for this processor.", crash)
+        made("--portable")
     return read_report(to)
 
 
@@ -79,6 +99,7 @@ def _made_of(digest: str, checks: Path | None, allowed_loss: float) -> JsonObjec
         "checks": files.sha256(checks) if checks else None,
         "allowed_loss": allowed_loss,
         "onnxruntime": version("onnxruntime"),
+        "native": machine.recipe(),
     }
 
 
@@ -93,7 +114,10 @@ def _kept(engine: Path, made_of: JsonObject) -> EngineReport | None:
 
 def _convert(command: list[str], aside: Path, stop: threading.Event) -> None:
     # One thread, and a low priority by itself: requests are answered meanwhile. No hub: all it needs is in the bundle.
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+    # What it writes while it works lies in the folder that goes with it when it is killed.
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore", "TMPDIR": str(aside),
+    }  # fmt: skip
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace", dir=aside.parent) as said:
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
         try:
@@ -104,7 +128,8 @@ def _convert(command: list[str], aside: Path, stop: threading.Event) -> None:
         if process.returncode:
             said.seek(0)
             end = "\n".join(said.read().strip().splitlines()[-8:])
-            raise EvertuneError(f"The bundle could not be converted (status {process.returncode}):\n{end}")
+            kind = _CrashedError if process.returncode in _CRASHES else EvertuneError
+            raise kind(f"The bundle could not be converted (status {process.returncode}):\n{end}")
 
 
 def _await(process: subprocess.Popen[bytes], stop: threading.Event) -> None:

@@ -1,8 +1,9 @@
 """The conversion itself: ``python -m evertune.serving.engine.convert BUNDLE DIGEST OUT``, started by ``build``.
 
-Verified safetensors become an ONNX graph with fused operators, and that one an 8-bit graph. What is kept is the
-fastest of them that answers as the model does: the 32-bit graph is held to the torch model's logits, the 8-bit one to
-the 32-bit one's labels and quality on the check rows. What cannot be exported runs in torch.
+Verified safetensors become the fastest engine that answers as the model does. On a processor with matrix units that is
+own code in bf16, where it is held to the torch model's labels and quality on the check rows. Elsewhere they become an
+ONNX graph with fused operators, held to the torch model's logits, and that one an 8-bit graph, held to the 32-bit one's
+labels and quality. What cannot be exported runs in torch.
 """
 
 from __future__ import annotations
@@ -12,35 +13,34 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from evertune import files
 from evertune.models import bundle
 from evertune.records import EvertuneError
-from evertune.serving.engine import compare, served
+from evertune.serving.engine import compare, served, trial
 from evertune.serving.engine.graphs import export, integers, quantise
+from evertune.serving.engine.native import encoder, machine, weights
 from evertune.serving.engine.report import EngineReport
 from evertune.serving.engine.sentences import SENTENCES
-from evertune.serving.engine.served import Floats, Model, in_batches
+from evertune.serving.engine.served import Model
+
+if TYPE_CHECKING:
+    from evertune.serving.engine.torch_model import TorchModel
 
 CLOSE = 1e-4
 """Largest difference of a logit, relative to the largest logit where that is above 1, between torch and ONNX."""
-EXACT_ROWS = 64
-"""Rows on which torch and ONNX are compared: a wrong graph is wrong everywhere."""
+NEAR = 0.05
+"""The same in bf16, whose numbers are good to 1/256 each: a wrong one differs by more than 1."""
 CALIBRATION_ROWS = 256
 """Check rows on which the ranges of activations are measured, at most."""
 CALIBRATED_EVERY = 4
 """At most one check row in so many is measured on; the comparison is on the others, which 8 bits have not seen."""
 FINER = (0, 2, 4, 8)
 """Products whose inputs get 16 bits, those that 8 bits harm most: as few as will do."""
-BATCH_TOKENS = 192
-"""Batches of the comparison, as the batcher makes them."""
-ALONE_ROWS = 128
-"""Rows that are answered alone, too, to see what company changes."""
 
 
 class Rows(NamedTuple):
@@ -54,16 +54,15 @@ class Parts(NamedTuple):
     """Check rows apart: what 8 bits are fitted to, and what they are judged on."""
 
     fitted: list[list[int]]
-    judged: list[list[int]]
-    truth: compare.Labels
-    """Of those that are judged on."""
+    judged: trial.Rows
 
     @classmethod
-    def of(cls, ids: list[list[int]], truth: compare.Labels) -> Parts:
+    def of(cls, rows: trial.Rows) -> Parts:
         """Every n-th row to fit to, all others to judge on."""
-        step = max(CALIBRATED_EVERY, -(-len(ids) // CALIBRATION_ROWS))
-        judged = np.flatnonzero(np.arange(len(ids)) % step)
-        return cls(ids[::step], [ids[place] for place in judged], truth[judged])
+        step = max(CALIBRATED_EVERY, -(-len(rows.ids) // CALIBRATION_ROWS))
+        judged = np.flatnonzero(np.arange(len(rows.ids)) % step)
+        others = trial.Rows([rows.ids[place] for place in judged], rows.truth[judged], rows.classes)
+        return cls(rows.ids[::step], others)
 
 
 class _Task(NamedTuple):
@@ -74,6 +73,7 @@ class _Task(NamedTuple):
     rows: Rows
     allowed_loss: float
     scratch: Path
+    reference: TorchModel
 
     @property
     def exact(self) -> Path:
@@ -83,6 +83,17 @@ class _Task(NamedTuple):
     def fast(self) -> Path:
         return self.scratch / "int8.onnx"
 
+    @property
+    def native(self) -> Path:
+        return self.scratch / "native"
+
+    @property
+    def checks(self) -> trial.Rows | None:
+        """The rows whose truth is known."""
+        if self.rows.truth is None:
+            return None
+        return trial.Rows(self.rows.ids, self.rows.truth, len(bundle.facts(self.folder).labels))
+
     def open(self, path: Path) -> Model:
         """A session of its own."""
         from evertune.serving.engine.session import OnnxModel
@@ -90,54 +101,94 @@ class _Task(NamedTuple):
         return OnnxModel(path, served.filler(self.folder))
 
 
-def convert(folder: Path, digest: str, checks: Path | None, allowed_loss: float, out: Path) -> EngineReport:
-    """Fill ``out`` with the engine (``model.onnx`` and its weights, but for kind ``torch``) and ``report.json``."""
+def convert(
+    folder: Path, digest: str, checks: Path | None, allowed_loss: float, out: Path, *, portable: bool = False
+) -> EngineReport:
+    """Fill ``out`` with the engine's files (for kind ``torch`` there are none) and ``report.json``.
+
+    ``portable``: without own code for this processor.
+    """
+    from evertune.serving.engine.torch_model import TorchModel
+
     started = time.perf_counter()
     bundle.check(folder, digest)
     with tempfile.TemporaryDirectory(dir=out) as scratch:  # there, so that a kill leaves it to who made `out`
-        task = _Task(folder, digest, _rows(folder, checks), allowed_loss, Path(scratch))
-        report = _choose(task)
-        if report.kind != "torch":
+        rows, reference = _rows(folder, checks), TorchModel(folder, digest)
+        task = _Task(folder, digest, rows, allowed_loss, Path(scratch), reference)
+        report = _choose(task, portable=portable)
+        if report.kind == "amx-bf16":
+            for path in task.native.iterdir():
+                path.rename(out / path.name)
+        elif report.kind != "torch":
             export.place(task.fast if report.kind == "onnx-int8" else task.exact, out)
     report = report.model_copy(update={"seconds": round(time.perf_counter() - started, 2)})
     files.write_json(out / served.REPORT, report.model_dump(mode="json"))
     return report
 
 
-def _choose(task: _Task) -> EngineReport:
-    from evertune.serving.engine.torch_model import TorchModel
-
-    reference = TorchModel(task.folder, task.digest)
+def _choose(task: _Task, *, portable: bool) -> EngineReport:
+    tried = ["without own code for this processor"] if portable else []
+    checks, reference = task.checks, task.reference
+    if checks is not None and not portable and (report := _try_native(task, checks, tried)) is not None:
+        return report
     try:
         export.to_onnx(reference.network, task.exact, reference.embedded)
-        difference = _difference(reference, task.open(task.exact), task.rows.ids[:EXACT_ROWS])
+        difference = trial.difference(reference, task.open(task.exact), task.rows.ids)
     except Exception as fault:  # noqa: BLE001 - whatever the exporter or the runtime cannot do, torch can
-        return _torch(f"the architecture does not export to ONNX ({type(fault).__name__})", task)
-    if np.isnan(difference) or difference > CLOSE:
-        return _torch(f"the exported model's numbers differ by {difference:.1e}, {CLOSE:.0e} is allowed", task)
+        return _torch([*tried, f"the architecture does not export to ONNX ({type(fault).__name__})"], task)
+    if not difference <= CLOSE:
+        why = f"the exported model's numbers differ by {difference:.1e}, {CLOSE:.0e} is allowed"
+        return _torch([*tried, why], task)
     known: dict[str, Any] = {"allowed_loss": task.allowed_loss, "difference": difference}
-    if task.rows.truth is None:
-        return EngineReport(kind="onnx-fp32", reason="the release has no check rows to try 8 bits on", **known)
-    parts = Parts.of(task.rows.ids, task.rows.truth)
-    if not parts.judged:
-        return EngineReport(kind="onnx-fp32", reason="the release has too few check rows to try 8 bits on", **known)
-    return _try_int8(task, parts, known)
+    parts = Parts.of(checks) if checks is not None else None
+    if parts is None or not parts.judged.ids:
+        few = "no" if parts is None else "too few"
+        reason = "; ".join([*tried, f"the release has {few} check rows to try 8 bits on"])
+        return EngineReport(kind="onnx-fp32", reason=reason, **known)
+    return _try_int8(task, parts, known, tried)
 
 
-def _try_int8(task: _Task, parts: Parts, known: dict[str, Any]) -> EngineReport:
+def _try_native(task: _Task, checks: trial.Rows, tried: list[str]) -> EngineReport | None:
+    """Own code in bf16, where this machine and the model are fit for it and it is good enough."""
+    network = task.reference.network
+    if machine.fault() or weights.fault(network, task.reference.embedded):
+        return None
+    try:
+        machine.library()
+        task.native.mkdir()
+        weights.write(network, task.native)
+        model = encoder.AmxModel(task.native)
+        difference = trial.difference(task.reference, model, checks.ids)
+        found, neighbours = trial.compared(model, trial.labels(task.reference, checks), checks)
+    except Exception as fault:  # noqa: BLE001 - ONNX Runtime answers just as well, only slower
+        tried.append(f"the processor's matrix units could not be tried ({fault})"[:300])
+        return None
+    why_not = found.fault(task.allowed_loss)
+    if not difference <= NEAR:
+        why_not = f"numbers differ by {difference:.1e}, {NEAR:.0e} is allowed"
+    if why_not:
+        tried.append(f"in bf16 on the processor's matrix units: {why_not}")
+        return None
+    return EngineReport(
+        kind="amx-bf16",
+        reason="bf16 on the processor's matrix units answers as 32 bits do on the check rows, alone and in batches",
+        allowed_loss=task.allowed_loss, difference=difference, rows=len(checks.ids), neighbours=neighbours,
+        **found._asdict(),
+    )  # fmt: skip
+
+
+def _try_int8(task: _Task, parts: Parts, known: dict[str, Any], tried: list[str]) -> EngineReport:
     """8 bits everywhere, else 16 for the inputs of a few products, else 32: the fastest that is good enough."""
-    ids = parts.judged
-    tried: list[str] = []
     facts: dict[str, Any] = known
     try:
         ranges = quantise.calibrate(task.exact, parts.fitted, served.filler(task.folder))
-        exact = in_batches(task.open(task.exact), ids, BATCH_TOKENS)[0].argmax(1)
+        exact = trial.labels(task.open(task.exact), parts.judged)
         planned = quantise.plan(task.exact, ranges)
         for finer in FINER:
             integers.write(task.exact, task.fast, quantise.refined(task.exact, ranges, planned, finer))
             where = f"all {len(planned)} matrix products" + (f", 16 for {finer} inputs" if finer else "")
-            found, neighbours = _measure(task, exact, parts)
-            facts = known | found._asdict() | {"rows": len(ids), "neighbours": neighbours}
+            found, neighbours = trial.compared(task.open(task.fast), exact, parts.judged)
+            facts = known | found._asdict() | {"rows": len(parts.judged.ids), "neighbours": neighbours}
             if (why_not := found.fault(task.allowed_loss)) is None:
                 reason = f"8 bits in {where} answer as 32 bits do on the check rows, alone and in batches"
                 return EngineReport(kind="onnx-int8", reason="; ".join([*tried, reason]), **facts)
@@ -147,43 +198,8 @@ def _try_int8(task: _Task, parts: Parts, known: dict[str, Any]) -> EngineReport:
     return EngineReport(kind="onnx-fp32", reason="; ".join(tried), **facts)
 
 
-def _measure(task: _Task, exact: compare.Labels, parts: Parts) -> tuple[compare.Comparison, float]:
-    model, ids = task.open(task.fast), parts.judged
-    together, mixed = in_batches(model, ids, BATCH_TOKENS)[0], _shuffled(model, ids)
-    alone = np.concatenate([model.run([row])[0] for row in ids[:ALONE_ROWS]])
-    shares = [_shares(logits[:ALONE_ROWS]) for logits in (alone, together, mixed)]
-    neighbours = max(float(np.abs(shares[0] - other).max()) for other in shares[1:])
-    ways = [logits.argmax(1) for logits in (together, mixed)]
-    return compare.compare(parts.truth, exact, ways, len(bundle.facts(task.folder).labels)), neighbours
-
-
-def _shuffled(model: Model, ids: list[list[int]], size: int = 16) -> Floats:
-    """The rows in batches of random company: the worst that a quiet server does to them."""
-    order = np.random.default_rng(17).permutation(len(ids))
-    parts = [model.run([ids[place] for place in order[at : at + size]])[0] for at in range(0, len(ids), size)]
-    found = np.concatenate(parts)
-    back = np.empty_like(found)
-    back[order] = found
-    return back
-
-
-def _shares(logits: Floats) -> Floats:
-    from evertune.models.classifier import softmax
-
-    return softmax(logits)
-
-
-def _difference(reference: Model, model: Model, ids: Sequence[Sequence[int]]) -> float:
-    """The largest difference of a logit or of an embedding's number; rows of all lengths share the batches."""
-    worst = 0.0
-    for wanted, found in zip(in_batches(reference, ids, 1 << 14), in_batches(model, ids, 1 << 14), strict=True):
-        scale = max(1.0, float(np.abs(wanted).max()))
-        worst = max(worst, float(np.abs(wanted - found).max()) / scale)
-    return worst
-
-
-def _torch(reason: str, task: _Task) -> EngineReport:
-    return EngineReport(kind="torch", reason=reason, allowed_loss=task.allowed_loss)
+def _torch(reasons: list[str], task: _Task) -> EngineReport:
+    return EngineReport(kind="torch", reason="; ".join(reasons), allowed_loss=task.allowed_loss)
 
 
 def _rows(folder: Path, checks: Path | None) -> Rows:
@@ -212,11 +228,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--checks", type=Path)
     parser.add_argument("--allowed-loss", type=float, required=True)
+    parser.add_argument("--portable", action="store_true")
     given = parser.parse_args()
     os.nice(10)
     logging.disable(logging.WARNING)
     try:
-        convert(given.bundle, given.digest, given.checks, given.allowed_loss, given.out)
+        convert(
+            given.bundle, given.digest, given.checks, given.allowed_loss, given.out, portable=given.portable
+        )  # fmt: skip
     except EvertuneError as fault:
         raise SystemExit(str(fault)) from fault
 

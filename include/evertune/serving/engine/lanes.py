@@ -75,14 +75,13 @@ def requests_of(rows: Sequence[Row]) -> dict[Request, None]:
 def take(rows: list[Row], tokens_per_batch: int) -> list[Row]:
     """Take one batch out of the rows, which wait in their order of arrival.
 
-    The oldest is always in it, so none waits for ever; with it go rows of the same release of near-equal lengths, the
-    nearest first. Padding is what a batch costs more than its rows: a wider choice computes more tokens that are not
-    there than it saves in calls.
+    The oldest is always in it, so none waits for ever; with it go rows of the same release. Where the model pads rows,
+    those of near-equal lengths, the nearest first: padding is what a batch costs more than its rows, and a wider choice
+    computes more tokens that are not there than it saves in calls. Else the next that fit.
     """
-    oldest = rows[0]
-    chosen = choose(
-        [len(row.ids) if row.request.served is oldest.request.served else 0 for row in rows], tokens_per_batch
-    )
+    served = rows[0].request.served
+    lengths = [len(row.ids) if row.request.served is served else 0 for row in rows]
+    chosen = (choose if served.model.padded else fill)(lengths, tokens_per_batch)
     picked = set(chosen)
     batch = [rows[place] for place in chosen]
     rows[:] = [row for place, row in enumerate(rows) if place not in picked]
@@ -101,4 +100,18 @@ def choose(lengths: Sequence[int], tokens_per_batch: int) -> list[int]:
             continue
         chosen.append(place)
         longest = longer
+    return chosen
+
+
+def fill(lengths: Sequence[int], tokens_per_batch: int) -> list[int]:
+    """The same where rows of any lengths go together at no cost, in their order.
+
+    Weights are read from memory once a batch, so up to twice the tokens go into it where as many are left to others.
+    """
+    budget = max(tokens_per_batch, min(2 * tokens_per_batch, sum(lengths) // 2))
+    chosen, total = [0], lengths[0]
+    for place, n in enumerate(lengths):
+        if place and n and total + n <= budget:
+            chosen.append(place)
+            total += n
     return chosen

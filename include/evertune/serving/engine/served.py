@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +24,18 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 MODEL, WEIGHTS, REPORT = "model.onnx", "weights.bin", "report.json"
-"""Files of a built engine, besides its manifest. Of kind ``torch`` there is no model: the bundle itself is run."""
+"""Files of a built engine, besides its manifest. Only ONNX Runtime's have a model, and of kind ``torch`` there are no
+weights either: the bundle itself is run."""
 
 
 class Model(Protocol):
     """What computes. Any number of threads may use it at a time."""
 
+    padded: ClassVar[bool]
+    """Whether shorter rows of a batch cost as much as its longest."""
+
     def run(self, rows: Sequence[Sequence[int]], *, alone: bool = False) -> tuple[Floats, Floats]:
-        """Logits ``[rows, classes]`` and embeddings ``[rows, width]`` of rows of token ids, as one padded batch.
+        """Logits ``[rows, classes]`` and embeddings ``[rows, width]`` of rows of token ids, as one batch.
 
         ``alone`` says that nothing else is being computed, so that all cores may share the batch.
         """
@@ -176,14 +180,16 @@ def _model(bundle_folder: Path, digest: str, engine: Path, report: EngineReport)
         from evertune.serving.engine.torch_model import TorchModel
 
         return TorchModel(bundle_folder, digest)
-    from evertune.serving.engine.session import OnnxModel
-
     try:
+        if report.kind == "amx-bf16":
+            from evertune.serving.engine.native.encoder import AmxModel
+
+            return AmxModel(engine)
+        from evertune.serving.engine.session import OnnxModel
+
         return OnnxModel(engine / MODEL, filler(bundle_folder), cores())
     except Exception as fault:  # onnxruntime has no public base of its exceptions
-        raise EvertuneError(
-            f"{engine / MODEL} cannot be loaded ({fault}). Delete the folder; it is built anew."
-        ) from fault
+        raise EvertuneError(f"{engine} cannot be loaded ({fault}). Delete the folder; it is built anew.") from fault
 
 
 def filler(bundle_folder: Path) -> int:

@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ MOST_CORES = 4
 
 class OnnxModel:
     """Safe to share between threads, as sessions are; a call computes one padded batch."""
+
+    padded: ClassVar[bool] = True
 
     def __init__(self, path: Path, filler: int, cores: int = 1) -> None:
         """``filler`` pads rows. As many ``cores`` as pay (:data:`MOST_CORES`) share a batch that is alone."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from evertune.serving.engine.served import Floats
 
 
 class TorchModel:
     """The bundle's own model, as :mod:`evertune.models.classifier` loads it."""
+
+    padded: ClassVar[bool] = True
 
     def __init__(self, bundle_folder: Path, digest: str | None) -> None:
         from evertune.models import classifier

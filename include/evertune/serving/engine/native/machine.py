@@ -31,9 +31,9 @@ _ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
 def fault() -> str | None:
     """Why this process cannot use the matrix units, or ``None`` where it can. Asks the kernel for them."""
     there = _flags()
-    missing = [name for name in NEEDED if name not in there]
-    if missing:
-        return f"the processor has no {missing[0]}"
+    lacking = [name for name in NEEDED if name not in there]
+    if lacking:
+        return f"the processor has no {lacking[0]}"
     if _refused():
         return "the system does not let this process use the processor's matrix units"
     return None

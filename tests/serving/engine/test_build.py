@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
@@ -207,7 +208,7 @@ def test_own_code_that_crashes_is_left_out(
 def test_a_crash_is_told_from_other_ends(tmp_path: Path, number: signal.Signals, again: bool) -> None:
     command = [sys.executable, "-c", f"import os; os.kill(os.getpid(), {number})"]
     with pytest.raises(EvertuneError, match=rf"could not be converted \(status -{number}\)") as told:
-        build._convert(command, tmp_path / "aside", threading.Event())
+        build._convert(command, tmp_path, threading.Event())
     assert isinstance(told.value, build._CrashedError) is again
 
 
@@ -220,8 +221,11 @@ def test_an_engine_of_another_processor_is_built_anew(
     assert files.read_json(engine / build.MADE_OF)["native"] == "of another processor"
 
 
-def test_what_a_conversion_writes_meanwhile_goes_with_its_folder(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "import tempfile; raise SystemExit(tempfile.gettempdir())"]
-    (tmp_path / "aside").mkdir()
-    with pytest.raises(EvertuneError, match=f"{tmp_path / 'aside'}$"):
-        build._convert(command, tmp_path / "aside", threading.Event())
+@pytest.mark.parametrize("status", [0, 1])
+def test_what_a_conversion_writes_meanwhile_is_no_part_of_the_engine(tmp_path: Path, status: int) -> None:
+    code = f"import sys, tempfile; print(tempfile.mkdtemp(), file=sys.stderr); raise SystemExit({status})"
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    with contextlib.nullcontext() if not status else pytest.raises(EvertuneError, match=f"{aside}/"):
+        build._convert([sys.executable, "-c", code], aside, threading.Event())
+    assert list(aside.iterdir()) == []

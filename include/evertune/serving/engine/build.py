@@ -114,11 +114,13 @@ def _kept(engine: Path, made_of: JsonObject) -> EngineReport | None:
 
 def _convert(command: list[str], aside: Path, stop: threading.Event) -> None:
     # One thread, and a low priority by itself: requests are answered meanwhile. No hub: all it needs is in the bundle.
-    # What it writes while it works lies in the folder that goes with it when it is killed.
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore", "TMPDIR": str(aside),
-    }  # fmt: skip
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace", dir=aside.parent) as said:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace", dir=aside.parent) as said,
+        # For what it, torch and a compiler leave, also when it is killed.
+        tempfile.TemporaryDirectory(dir=aside, ignore_cleanup_errors=True) as scratch,
+    ):
+        environment["TMPDIR"] = scratch
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
         try:
             _await(process, stop)

@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 
 from evertune import text
 from evertune.models import bundle, classifier
-from evertune.serving.engine import lanes, served
+from evertune.serving.engine import lanes, served, trial
 from evertune.serving.engine.native.encoder import AmxModel
 from evertune.serving.engine.served import Model, cores
 from evertune.serving.engine.session import OnnxModel
 from evertune.serving.shelf import ENGINE
 from evertune.settings import load as load_settings
 
-TOKENS, WAITING = 192, 16
+TOKENS, WAITING = trial.BATCH_TOKENS, 16
 Rows = list[list[int]]
 
 

@@ -230,7 +230,7 @@ def _no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
         raise EvertuneError("no C compiler was found")
 
-    monkeypatch.setattr(machine, "library", missing)
+    monkeypatch.setattr(machine, "compiled", missing)
 
 
 HARMS = {

@@ -21,7 +21,7 @@ import numpy as np
 from evertune import files
 from evertune.models import bundle
 from evertune.records import EvertuneError
-from evertune.serving.engine import compare, served, trial
+from evertune.serving.engine import served, trial
 from evertune.serving.engine.graphs import export, integers, quantise
 from evertune.serving.engine.native import encoder, machine, weights
 from evertune.serving.engine.report import EngineReport
@@ -41,13 +41,6 @@ CALIBRATED_EVERY = 4
 """At most one check row in so many is measured on; the comparison is on the others, which 8 bits have not seen."""
 FINER = (0, 2, 4, 8)
 """Products whose inputs get 16 bits, those that 8 bits harm most: as few as will do."""
-
-
-class Rows(NamedTuple):
-    """What engines are compared on."""
-
-    ids: list[list[int]]
-    truth: compare.Labels | None
 
 
 class Parts(NamedTuple):
@@ -70,7 +63,10 @@ class _Task(NamedTuple):
 
     folder: Path
     digest: str
-    rows: Rows
+    ids: list[list[int]]
+    """Rows on which numbers are compared."""
+    checks: trial.Rows | None
+    """The same where their truth is known, too."""
     allowed_loss: float
     scratch: Path
     reference: TorchModel
@@ -86,13 +82,6 @@ class _Task(NamedTuple):
     @property
     def native(self) -> Path:
         return self.scratch / "native"
-
-    @property
-    def checks(self) -> trial.Rows | None:
-        """The rows whose truth is known."""
-        if self.rows.truth is None:
-            return None
-        return trial.Rows(self.rows.ids, self.rows.truth, len(bundle.facts(self.folder).labels))
 
     def open(self, path: Path) -> Model:
         """A session of its own."""
@@ -113,8 +102,8 @@ def convert(
     started = time.perf_counter()
     bundle.check(folder, digest)
     with tempfile.TemporaryDirectory(dir=out) as scratch:  # there, so that a kill leaves it to who made `out`
-        rows, reference = _rows(folder, checks), TorchModel(folder, digest)
-        task = _Task(folder, digest, rows, allowed_loss, Path(scratch), reference)
+        ids, known = _rows(folder, checks)
+        task = _Task(folder, digest, ids, known, allowed_loss, Path(scratch), TorchModel(folder, digest))
         report = _choose(task, portable=portable)
         if report.kind == "amx-bf16":
             for path in task.native.iterdir():
@@ -133,7 +122,7 @@ def _choose(task: _Task, *, portable: bool) -> EngineReport:
         return report
     try:
         export.to_onnx(reference.network, task.exact, reference.embedded)
-        difference = trial.difference(reference, task.open(task.exact), task.rows.ids)
+        difference = trial.difference(reference, task.open(task.exact), task.ids)
     except Exception as fault:  # noqa: BLE001 - whatever the exporter or the runtime cannot do, torch can
         return _torch([*tried, f"the architecture does not export to ONNX ({type(fault).__name__})"], task)
     if not difference <= CLOSE:
@@ -154,7 +143,7 @@ def _try_native(task: _Task, checks: trial.Rows, tried: list[str]) -> EngineRepo
     if machine.fault() or weights.fault(network, task.reference.embedded):
         return None
     try:
-        machine.library()
+        machine.compiled()
         task.native.mkdir()
         weights.write(network, task.native)
         model = encoder.AmxModel(task.native)
@@ -202,13 +191,13 @@ def _torch(reasons: list[str], task: _Task) -> EngineReport:
     return EngineReport(kind="torch", reason="; ".join(reasons), allowed_loss=task.allowed_loss)
 
 
-def _rows(folder: Path, checks: Path | None) -> Rows:
+def _rows(folder: Path, checks: Path | None) -> tuple[list[list[int]], trial.Rows | None]:
     from evertune import text
 
     facts = bundle.facts(folder)
     tokenizer = text.load_tokenizer(folder)
     if checks is None:
-        return Rows(text.encode(tokenizer, SENTENCES, facts.max_tokens)[0], None)
+        return text.encode(tokenizer, SENTENCES, facts.max_tokens)[0], None
     import pyarrow.parquet as pq
 
     table = pq.read_table(checks, columns=["text", "truth"])
@@ -216,8 +205,9 @@ def _rows(folder: Path, checks: Path | None) -> Rows:
     if table.num_rows and (truth.min() < 0 or truth.max() >= len(facts.labels)):
         raise files.CorruptError(f"{checks} names classes that the model does not have. Do not use this release.")
     if not table.num_rows:
-        return Rows(text.encode(tokenizer, SENTENCES, facts.max_tokens)[0], None)
-    return Rows(text.encode(tokenizer, table["text"].to_pylist(), facts.max_tokens)[0], truth)
+        return text.encode(tokenizer, SENTENCES, facts.max_tokens)[0], None
+    ids = text.encode(tokenizer, table["text"].to_pylist(), facts.max_tokens)[0]
+    return ids, trial.Rows(ids, truth, len(facts.labels))
 
 
 def main() -> None:

@@ -180,13 +180,13 @@ def _model(bundle_folder: Path, digest: str, engine: Path, report: EngineReport)
         from evertune.serving.engine.torch_model import TorchModel
 
         return TorchModel(bundle_folder, digest)
+    if report.kind == "amx-bf16":
+        from evertune.serving.engine.native.encoder import AmxModel
+
+        return AmxModel(engine)
+    from evertune.serving.engine.session import OnnxModel
+
     try:
-        if report.kind == "amx-bf16":
-            from evertune.serving.engine.native.encoder import AmxModel
-
-            return AmxModel(engine)
-        from evertune.serving.engine.session import OnnxModel
-
         return OnnxModel(engine / MODEL, filler(bundle_folder), cores())
     except Exception as fault:  # onnxruntime has no public base of its exceptions
         raise EvertuneError(f"{engine} cannot be loaded ({fault}). Delete the folder; it is built anew.") from fault

@@ -31,7 +31,7 @@ def test_the_flags_of_the_processor_are_those_that_linux_tells() -> None:
 def able(monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor that can, and nothing compiled yet."""
     monkeypatch.setattr(machine, "fault", lambda: None)
-    monkeypatch.setattr(machine, "library", machine._compiled.__wrapped__)
+    monkeypatch.setattr(machine, "compiled", machine._compiled.__wrapped__)
     monkeypatch.setattr(machine, "missing", machine.missing.__wrapped__)
 
 
@@ -98,7 +98,7 @@ def test_what_cannot_be_loaded_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 @fit.needs_matrix_units
 def test_it_is_compiled_once_a_process_without_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
-        assert len({id(found) for found in pool.map(lambda _: machine.library(), range(8))}) == 1
+        assert len({id(found) for found in pool.map(lambda _: machine.compiled(), range(8))}) == 1
     monkeypatch.setattr(machine, "_FLAGS", (*machine._FLAGS, "-Wall", "-Wextra", "-Werror"))
     machine._compile(tmp_path / "encoder.so")
     assert (tmp_path / "encoder.so").stat().st_size

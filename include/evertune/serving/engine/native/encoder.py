@@ -134,7 +134,7 @@ def _at(array: NDArray[Any]) -> int:
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    library = machine.library()
+    library = machine.compiled()
     shape, at, count = ctypes.POINTER(_Shape), ctypes.c_void_p, ctypes.c_int32
     library.weights_size.argtypes, library.weights_size.restype = (shape,), ctypes.c_size_t
     library.memory_size.argtypes, library.memory_size.restype = (shape, count, count, count), ctypes.c_size_t

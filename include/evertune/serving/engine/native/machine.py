@@ -45,7 +45,7 @@ def missing() -> str | None:
     if why := fault():
         return why
     try:
-        library()
+        compiled()
     except EvertuneError as why_not:
         return str(why_not)
     return None
@@ -59,7 +59,7 @@ def recipe() -> str | None:
     return None if missing() else files.sha256(SOURCE)
 
 
-def library() -> ctypes.CDLL:
+def compiled() -> ctypes.CDLL:
     """The compiled source, once a process.
 
     Every process compiles it for itself, which takes a second: so no program is loaded that lay where others may write.

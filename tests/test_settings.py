@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from evertune.records import EvertuneError
@@ -39,3 +41,10 @@ def test_passwords_are_not_shown() -> None:
 def test_what_is_no_number_is_told_by_the_variables_name(name: str, value: str) -> None:
     with pytest.raises(EvertuneError, match=rf"{name} is '{value}': expected a whole number"):
         load({name: value})
+
+
+@pytest.mark.parametrize(("home", "odd"), [("/h/a?b", "'?'"), ("/h/a%20b", "'%'"), ("/h/c#", "'#'")])
+def test_a_home_whose_name_no_address_can_hold_is_refused(home: str, odd: str) -> None:
+    with pytest.raises(EvertuneError, match=rf"EVERTUNE_HOME is .*{re.escape(odd)} would be taken"):
+        load({"EVERTUNE_HOME": home})
+    load({"EVERTUNE_HOME": "/h/mit Leerzeichen und Ümläuten & mehr"})

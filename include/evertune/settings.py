@@ -78,6 +78,8 @@ class Settings(BaseModel):
         return {name: _PASSWORD.sub(r"\1:***@", str(value)) for name, value in shown.items()}
 
 
+_NOT_IN_ADDRESSES = frozenset("?#%")
+"""What SQLAlchemy, MLflow, Airflow and DVC each read in a way of its own in ``sqlite:///<home>/…``."""
 _PASSWORD = re.compile(r"(//[^/:@]*):[^/@]*@")
 
 
@@ -85,6 +87,11 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     """Settings of this process; ``environment`` stands in for :data:`os.environ` in tests."""
     env = os.environ if environment is None else environment
     home = Path(_text(env, "EVERTUNE_HOME", ".evertune")).expanduser().absolute()
+    if odd := _NOT_IN_ADDRESSES & set(str(home)):
+        raise EvertuneError(
+            f"EVERTUNE_HOME is {home}: {' and '.join(map(repr, sorted(odd)))} would be taken for something else in the "
+            "addresses of the databases below it. Let it name a folder without."
+        )
     return Settings(
         home=home,
         projects=Path(_text(env, "EVERTUNE_PROJECTS", "projects")).expanduser().absolute(),

@@ -93,3 +93,26 @@ def test_a_fault_is_not_cut_into_lines(environment: Settings, monkeypatch: pytes
     assert f"{path}:1:8: " in evertune("run", str(path)).stderr
     path.rename(environment.projects / f"{'b' * 100}.yaml")
     assert f"{'b' * 100}.yaml:1:8: " in evertune("status").stderr
+
+
+HANGS = """
+import os, signal, time
+from evertune.cli import main, output
+
+@main.app.command("hang")
+def hang(json: output.Json = False) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+
+main.main()
+"""
+
+
+def test_an_interrupt_is_one_sentence_or_one_object(environment: Settings) -> None:
+    for options in ([], ["--json"]):
+        command = [sys.executable, "-c", HANGS, "hang", *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 130
+        told = json.loads(done.stdout)["error"]["message"] if options else done.stderr
+        assert told.startswith("Interrupted.")
+        assert "Traceback" not in done.stderr

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.support import small_project, write_project
 from typer.testing import CliRunner
 
 from evertune.cli.keys import app
@@ -51,6 +52,15 @@ def test_for_people_stdout_is_the_key_alone(call: Call) -> None:
     shown = call("create", "ci", "--project", "*", "--scope", "admin", "--expires", "never")
     assert keys.PATTERN.fullmatch(shown.splitlines()[0])
     assert call("list", "--json")["keys"][0]["state"] == "never expires"
+
+
+def test_a_project_without_a_file_is_told(environment: Settings) -> None:
+    write_project(environment, small_project())
+    asked = ["create", "shop", "--project", "small-reviews", "--project", "smal-reviews", "--project", "*"]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0
+    assert "'smal-reviews'; the key is made" in done.stderr
+    assert "'small-reviews'" not in done.stderr
 
 
 @pytest.mark.parametrize("expires", ["", "90", "0d", "-1d", "90y", "soon", "1d1h"])

@@ -43,3 +43,10 @@ def test_people_get_a_table() -> None:
     done = CliRunner().invoke(app, ["notify", "hooked"], env={"COLUMNS": "200"})
     assert done.exit_code == 0
     assert "127.0.0.1:9" in done.stdout
+
+
+def test_an_unfit_file_is_told_and_holds_up_no_other(tmp_path: Path) -> None:
+    (tmp_path / "torn.yaml").write_text("slug: [")
+    done = CliRunner().invoke(app, ["notify", "--json"])
+    assert sorted(json.loads(done.stdout)) == ["hooked", "quiet"]
+    assert "torn.yaml" in done.stderr

@@ -69,3 +69,12 @@ def test_a_runs_key_is_whole_however_narrow_the_terminal_is(
     ).stdout
     columns = zip(*(line.split("│") for line in shown.splitlines() if line.startswith("│")), strict=True)
     assert run.key in ["".join(cell.strip() for cell in column) for column in columns]
+
+
+def test_what_the_next_run_is_asked_for_is_told(server: LedgerReleases, environment: Settings) -> None:
+    assert "asked for" not in told()
+    ledger = engine.ready(environment.database_url)
+    for key in ("one", "two"):
+        triggers.request(ledger, SLUG, Cause.PERSON, key, "the [new] labels")
+    assert f"{SLUG}: the next run is asked for: the [new] labels\n" in told()
+    assert json.loads(told("--json"))["projects"][0]["asked"] == ["the [new] labels"]

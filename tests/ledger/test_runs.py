@@ -126,6 +126,26 @@ def test_waiting_for_a_person_does_not_block_the_next_run(
     assert start("second").key != first.key
 
 
+def test_who_awaits_approval_waits_until_another_release_answers(
+    ledger: Engine, start: Callable[..., Run], verdict: Callable[..., Outcome]
+) -> None:
+    assert runs.awaiting(ledger, "spam") is None
+    waiting = start("waiting")
+    runs.finish(ledger, waiting, verdict(waiting, Decision.PROMOTE), RunStatus.AWAITING_APPROVAL)
+    for night in range(25):
+        run = start(f"night {night}")
+        if night % 2:
+            runs.fail(ledger, run, "a source is away")
+        else:
+            runs.finish(ledger, run, verdict(run, Decision.NOT_ENOUGH_EVIDENCE))
+    found = runs.awaiting(ledger, "spam")
+    assert found is not None
+    assert found.key == waiting.key
+    other = start("other")
+    promote(ledger, other, "spam", 2, "digest", other.key, 0, "gate")
+    assert runs.awaiting(ledger, "spam") is None, "it was judged against what no longer answers"
+
+
 def test_two_active_runs_cannot_even_be_written(ledger: Engine, start: Callable[..., Run]) -> None:
     start()
     copy = (

@@ -18,6 +18,7 @@ from tests.quick import SLUG
 
 from evertune import jobs
 from evertune.ledger import engine, events, releases, runs
+from evertune.records import RunStatus
 from evertune.settings import Settings
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
@@ -32,8 +33,8 @@ def where(tmp_path: Path, registry: Path) -> Settings:
     return settings
 
 
-def _start(where: Settings) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "evertune.cli.main", "run", SLUG, "--json"]
+def _start(where: Settings, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "evertune.cli.main", "run", SLUG, *options, "--json"]
     return subprocess.Popen(
         command, env=quick.environment(where), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -90,3 +91,19 @@ def test_a_killed_training_is_finished_once(where: Settings, victims: str) -> No
     assert kinds.count(events.Kind.RESUMED) == (victims != "the trainer"), "only a dead owner's run is taken over"
     assert _trainers(where) == []
     assert jobs.progress(where, begun.key)["phase"] == "register"
+
+
+def test_what_a_dead_owner_left_ends_where_another_method_is_asked_for(where: Settings) -> None:
+    asked = _start(where)
+    _until(lambda: _checkpoint(where) > 0)
+    asked.kill()
+    asked.communicate()
+    ledger = engine.ready(where.database_url)
+    (begun,) = runs.history(ledger, SLUG)
+    time.sleep(LEASE_S + 1)
+    outcome = json.loads(_start(where, "--method", "lora").communicate(timeout=200)[0])
+    assert (outcome["run_key"] != begun.key, outcome["method"]) == (True, "lora")
+    newest, left = runs.history(ledger, SLUG)
+    assert (newest.key, newest.decision is not None) == (outcome["run_key"], True)
+    assert (left.key, left.status) == (begun.key, RunStatus.FAILED)
+    assert _trainers(where) == [], "the trainer that went on without its owner was told to stop"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import pytest
 from tests.support import small_project, write_project
 
 from evertune.data import versions
-from evertune.ledger import engine, runs, steps
+from evertune.ledger import engine, runs, steps, triggers
+from evertune.loop.claim import claim
 from evertune.loop.run import Progress, describe, run
 from evertune.project import Project
 from evertune.project.load import load
-from evertune.records import Pins, RunStatus, StaleError, Step, UnreachableError
+from evertune.records import Decision, Outcome, Pins, RunStatus, StaleError, Step, UnreachableError, Verdict
 from evertune.settings import Settings
+
+REJECTED = Verdict(decision=Decision.REJECT, reasons=("it is no better",))
 
 
 class ReachedError(Exception):
@@ -84,9 +88,13 @@ def test_a_ledger_that_fails_as_well_does_not_hide_what_was_wrong(
     def no_ledger(*_: object) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(runs, "active", no_ledger)
+    def until_it_fails(progress: Progress) -> None:
+        if progress.step is Step.SNAPSHOT:
+            monkeypatch.setattr(runs, "active", no_ledger)
+        until_snapshot(progress)
+
     with pytest.raises(ReachedError):
-        run(project, warm, report=until_snapshot)
+        run(project, warm, report=until_it_fails)
 
 
 def test_the_preflight_is_told_in_words() -> None:
@@ -110,3 +118,31 @@ def test_the_seconds_of_the_claim_are_those_of_pinning(
     ledger = engine.ready(warm.database_url)
     (claimed,) = steps.all(ledger, last(warm).key)
     assert (claimed.step, claimed.seconds >= 0.01) == (Step.CLAIM, True)
+
+
+@pytest.mark.parametrize("grown", [False, True])
+def test_what_a_dead_owner_left_is_finished_before_what_is_asked(
+    warm: Settings, project: Project, monkeypatch: pytest.MonkeyPatch, grown: bool
+) -> None:
+    ledger, done = engine.ready(warm.database_url), list[str]()
+    left = claim(project, warm, owner="dead")
+    assert left is not None
+    runs.renew(ledger, left, 0)
+
+    def judged(run_key: str, owner: str, *_: object) -> Outcome:
+        done.append(run_key)
+        told = Outcome(run_key=run_key, project=project.slug, method="full", verdict=REJECTED)
+        runs.finish(ledger, runs.held(ledger, run_key, owner), told)
+        if grown:  # as if there were more data by now
+            monkeypatch.setattr(versions, "pin", lambda *_: Pins(sources={"more": "rows"}, base="base", recipes={}))
+            monkeypatch.setattr(versions, "plan_hash", lambda *_: "another plan")
+            monkeypatch.setattr(versions, "open_workspace", lambda *_: None)
+        return told
+
+    monkeypatch.setattr(sys.modules[run.__module__], "_steps", judged)
+    outcome = run(project, warm, force=True)
+    assert done[0] == left.key
+    assert (len(done), outcome.run_key) == (2 if grown else 1, done[-1]), (
+        "it is not trained twice, unless there is more"
+    )
+    assert triggers.pending(ledger, project.slug) == []

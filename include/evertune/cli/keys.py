@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -11,8 +10,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from evertune.cli import output
+from evertune.cli import output, user
+from evertune.project.load import load_all
 from evertune.records import EvertuneError
+from evertune.settings import Settings
 from evertune.settings import load as load_settings
 
 if TYPE_CHECKING:
@@ -39,14 +40,16 @@ def create(  # noqa: PLR0917 - the options of one command
     """Make a key and show it, this once."""
     from evertune.ledger import engine, keys
 
+    where = load_settings()
+    _warn_of_unknown(project, where)
     made, shown = keys.create(
-        engine.ready(load_settings().database_url),
+        engine.ready(where.database_url),
         name=name,
         projects=project,
         scopes=scope or ["predict", "feedback"],
         expires=_moment(expires),
         rate_per_s=rate,
-        by=getpass.getuser(),
+        by=user.name(),
     )
     if json:
         output.print_json({**_public(made), "key": shown})
@@ -81,11 +84,18 @@ def revoke(
     """End a key: running servers refuse it within a minute."""
     from evertune.ledger import engine, keys
 
-    revoked = keys.revoke(engine.ready(load_settings().database_url), key, by=getpass.getuser())
+    revoked = keys.revoke(engine.ready(load_settings().database_url), key, by=user.name())
     if json:
         output.print_json(_public(revoked))
     else:
         output.people.print(f"{revoked.id} is revoked: servers refuse it within a minute.", highlight=False)
+
+
+def _warn_of_unknown(projects: list[str], where: Settings) -> None:
+    """Say which have no file here: the server may know others, but most likely the name is mistyped."""
+    known, _ = load_all(where)
+    for unknown in sorted({*projects} - {*known, "*"}):
+        output.complain(f"No project file in {where.projects} is of {unknown!r}; the key is made nevertheless.")
 
 
 def _moment(expires: str) -> datetime | None:

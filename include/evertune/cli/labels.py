@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from evertune.cli import output
+from evertune.cli import output, user
 from evertune.project.load import find, load
 from evertune.settings import load as load_settings
 
@@ -59,7 +58,7 @@ def import_(
 
     where = load_settings()
     loaded = load(find(project, where))
-    found = label_files.load(loaded, where, file, origin.value, annotator or getpass.getuser())
+    found = label_files.load(loaded, where, file, origin.value, annotator or user.name())
     if json:
         output.print_json(found._asdict())
         return

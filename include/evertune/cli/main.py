@@ -56,6 +56,9 @@ app.add_typer(labels.app, name="labels")
 app.add_typer(keys.app, name="keys")
 app.add_typer(db.app, name="db")
 
+INTERRUPTED = 130
+"""Exit status, as shells have it: 128 and the signal's number."""
+
 
 def main() -> None:
     """Run a command; a fault is one sentence on stderr (with ``--json``: one object on stdout) and an exit status."""
@@ -63,16 +66,17 @@ def main() -> None:
     try:
         status_code = app(standalone_mode=False)
     except typer.Exit as left:
-        sys.exit(left.exit_code)
+        status_code = left.exit_code
     except typer.exceptions.TyperException as fault:
         _complain(f"{fault} (see `evertune --help`)", "Usage")
         sys.exit(1)  # 2 is taken: it says that the project file or its data is unfit
     except (KeyboardInterrupt, typer.Abort):
-        _complain("Interrupted. What was finished is kept and found again by the next run.", "Interrupted")
-        sys.exit(130)
+        status_code = INTERRUPTED
     except Exception as fault:  # noqa: BLE001 - the process ends here; a script that reads --json gets its object
         _complain(*_in_words(fault))
         sys.exit(fault.exit_code if isinstance(fault, EvertuneError) else 1)
+    if status_code == INTERRUPTED:  # typer makes this of Ctrl-C where a command runs
+        _complain("Interrupted. What was finished is kept and found again by the next run.", "Interrupted")
     sys.exit(status_code if isinstance(status_code, int) else 0)
 
 

@@ -24,8 +24,10 @@ def command(
     from evertune.loop.notify import notify
 
     where = load_settings()
-    projects = [load(find(project, where))] if project is not None else list(load_all(where)[0].values())
-    told = {one.slug: notify(one, where, now=now) for one in projects}
+    valid, faults = load_all(where) if project is None else ({project: load(find(project, where))}, [])
+    for fault in faults:
+        output.complain(fault)
+    told = {one.slug: notify(one, where, now=now) for one in valid.values()}
     if json:
         output.print_json({slug: [one.model_dump(mode="json") for one in found] for slug, found in told.items()})
         return

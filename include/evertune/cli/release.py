@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from evertune.cli import output
+from evertune.cli import output, user
 from evertune.project.load import find, load
 from evertune.records import Release
 from evertune.settings import load as load_settings
@@ -29,7 +28,7 @@ def promote(
     from evertune.loop import promote_by_hand
 
     where = load_settings()
-    loaded, by = load(find(project, where)), getpass.getuser()
+    loaded, by = load(find(project, where)), user.name()
     _tell(promote_by_hand(loaded, where, by=by, model_version=model_version, reason=reason), json)
 
 
@@ -43,7 +42,7 @@ def refuse(
     from evertune.loop import refuse as say_no
 
     where = load_settings()
-    run_key = say_no(load(find(project, where)), where, by=getpass.getuser(), reason=reason)
+    run_key = say_no(load(find(project, where)), where, by=user.name(), reason=reason)
     if json:
         output.print_json({"refused": run_key, "reason": reason})
     else:
@@ -61,7 +60,7 @@ def rollback(
     from evertune.loop import rollback as roll_back
 
     where = load_settings()
-    _tell(roll_back(load(find(project, where)), where, by=getpass.getuser(), to=to, reason=reason), json)
+    _tell(roll_back(load(find(project, where)), where, by=user.name(), to=to, reason=reason), json)
 
 
 @app.command("list")

@@ -45,7 +45,8 @@ def command(
         table.add_row(one.project, answers, one.last_run or "none", one.last_error or one.last_verdict or "", now)
     output.people.print(table)
     for one in found:
-        for told in (one.mended, one.fault, *map(_told, one.servers)):
+        asked = f"the next run is asked for: {'; '.join(one.asked)}" if one.asked else ""
+        for told in (asked, one.mended, one.fault, *map(_told, one.servers)):
             if told:
                 output.people.print(f"{one.project}: {told}", markup=False, highlight=False, soft_wrap=True)
     for fault in faults:

@@ -74,6 +74,12 @@ def plan_hash(project: Project, pins: Pins) -> str:
     return files.hash_of({"project": resolved, "recipes": recipes, "label_watermark": pins.label_watermark})
 
 
+def same_model(one: Project, other: Project) -> bool:
+    """Whether both files ask for the same model of the same world: what they say differently changes none."""
+    first, second = (each.model_dump(mode="json", exclude=_CHANGES_NO_MODEL) for each in (one, other))
+    return first == second
+
+
 def _subjects(project: Project, settings: Settings) -> str | None:
     """A hash that changes with the secret that subjects are hashed with; none where the project has no subjects."""
     if project.data.columns.subject is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from evertune import files
 from evertune.data import dvc
-from evertune.data.plans import DATA_STEPS, RECIPES, plan, plan_hash
+from evertune.data.plans import DATA_STEPS, RECIPES, plan, plan_hash, same_model
 from evertune.project import Project
 from evertune.records import Dataset, EvertuneError, Pins, RowCounts, Step, UnfitError
 from evertune.settings import Settings
@@ -28,6 +28,7 @@ __all__ = [
     "plan_hash",
     "push",
     "repro",
+    "same_model",
     "write",
 ]
 

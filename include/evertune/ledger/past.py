@@ -59,6 +59,22 @@ def history(engine: Engine, project: str, limit: int = 20) -> list[RunEntry]:
         return [as_entry(row) for row in session.scalars(query)]
 
 
+def awaiting(engine: Engine, project: str) -> RunEntry | None:
+    """The newest run that waits for a person's yes: of those judged against the release that answers now.
+
+    Runs that ended otherwise since then take nothing away from it; another release does.
+    """
+    answers = select(func.coalesce(func.max(ReleaseRow.generation), 0)).where(ReleaseRow.project == project)
+    waits = (
+        RunRow.project == project,
+        RunRow.status == RunStatus.AWAITING_APPROVAL.value,
+        RunRow.champion == answers.scalar_subquery(),
+    )
+    with reading(engine) as session:
+        row = session.scalar(select(RunRow).where(*waits).order_by(RunRow.id.desc()).limit(1))
+        return as_entry(row) if row else None
+
+
 def same_plan(engine: Engine, project: str, plan_hash: str) -> list[FinishedRun]:
     """Runs of this very plan that the gate has judged, newest first; those that ended ``unchanged`` tell nothing."""
     query = select(RunRow).where(RunRow.project == project, RunRow.plan_hash == plan_hash, JUDGED)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+import structlog
 from sqlalchemy import Engine
 
+from evertune import jobs
 from evertune.data import versions
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger import releases, runs, steps, triggers
@@ -16,6 +18,8 @@ from evertune.loop.outcome import unchanged
 from evertune.project import Project
 from evertune.records import Cause, Decision, Run, RunStatus, Step, UnfitError, Verdict
 from evertune.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 
 def claim(
@@ -33,6 +37,10 @@ def claim(
     ``owner`` names who asks, the same on every retry. ``key`` makes the request unique: a retried task or a doubled
     event asks once. ``force`` trains even where nothing has changed.
 
+    A run whose owner is dead is taken over and finished, so that what it has done is not lost; what is asked now then
+    stays for the run after it. Where the project file asks for another model since, that run is ended instead, and a
+    new one answers both.
+
     Returns the run, which is already finished where the same plan was judged against the same champion before
     (``unchanged``), or ``None`` where another owner works on this project: the request then stays for the run after.
     Raises :class:`UnfitError` where a source or the base model cannot be used.
@@ -41,7 +49,14 @@ def claim(
     key = key or f"{cause}:{datetime.now(UTC).isoformat()}"
     if cause is not Cause.ALERT:
         triggers.request(engine, project.slug, cause, key, reason or f"asked for by {cause}")
+    left = runs.active(engine, project.slug)
     run = runs.claim(engine, project.slug, owner, settings.lease_s)
+    if run is not None and left is not None and left.key == run.key and left.owner != owner:
+        if _outdated(engine, run, project):
+            _end(engine, run, settings)
+            run = runs.claim(engine, project.slug, owner, settings.lease_s)
+        else:
+            log.warning("goes on with a run whose owner is gone", run=run.key, owner=left.owner)
     if run is None or steps.result(engine, run.key, Step.CLAIM) is not None:
         return run
     try:
@@ -49,6 +64,27 @@ def claim(
     except UnfitError as fault:
         runs.fail(engine, run, str(fault))
         raise
+
+
+def _outdated(engine: Engine, run: Run, project: Project) -> bool:
+    """Whether what the run was claimed for is no longer asked for.
+
+    Once judged it is finished all the same: the gate has looked, and its model may answer already.
+    """
+    planned = steps.result(engine, run.key, Step.CLAIM)
+    if planned is None or steps.result(engine, run.key, Step.JUDGE) is not None:
+        return False
+    return not versions.same_model(Project.model_validate(planned["project"]), project)
+
+
+def _end(engine: Engine, run: Run, settings: Settings) -> None:
+    told = (
+        f"Its owner was gone, and by now another model of {run.project} is asked for: a new run answers what this one "
+        "was begun for."
+    )
+    log.warning("a run whose owner is gone is ended: another model is asked for by now", run=run.key)
+    jobs.cancel(settings, run.key)  # its trainer may live: it is a process of its own
+    runs.fail(engine, run, told)
 
 
 def _plan(engine: Engine, run: Run, project: Project, settings: Settings, *, force: bool) -> Run:

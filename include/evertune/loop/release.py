@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy import Engine
 
 from evertune.files import CorruptError
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger import releases, runs
 from evertune.project import Project
-from evertune.records import Decision, EvertuneError, Release, RunStatus
+from evertune.records import Decision, EvertuneError, Release
 from evertune.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def promote_by_hand(
     from evertune.releases import promote
 
     engine = ledger_engine.ready(settings.database_url)
-    waiting = awaiting(engine, project.slug)
+    waiting = runs.awaiting(engine, project.slug)
     if model_version is None:
         if waiting is None:
             raise EvertuneError(
@@ -84,7 +83,7 @@ def refuse(project: Project, settings: Settings, *, by: str, reason: str) -> str
     if not reason.strip():
         raise EvertuneError("Say why it is refused: whoever tuned it wants to know.")
     engine = ledger_engine.ready(settings.database_url)
-    waiting = awaiting(engine, project.slug)
+    waiting = runs.awaiting(engine, project.slug)
     if waiting is None:
         raise EvertuneError(f"No run of {project.slug} awaits approval: there is nothing to refuse.")
     promote.refuse(engine, waiting.key, by, reason)
@@ -129,15 +128,6 @@ def check_signature(slug: str, version: int, digest: str | None, settings: Setti
         raise CorruptError(f"Version {version} of {slug} in MLflow is not the model that was released. Do not use it.")
     signing.verify(found.digest, found.tags.get("evertune.signature", ""), settings)
     return found
-
-
-def awaiting(engine: Engine, slug: str) -> runs.RunEntry | None:
-    """The newest run, if it waits for a person's yes: an older one was judged against a champion that is gone."""
-    judged = [
-        run for run in runs.history(engine, slug) if run.status in (RunStatus.FINISHED, RunStatus.AWAITING_APPROVAL)
-    ]
-    last = next((run for run in judged if run.decision is not Decision.UNCHANGED), None)
-    return last if last is not None and last.status is RunStatus.AWAITING_APPROVAL else None
 
 
 def _version_of(waiting: runs.RunEntry, project: Project) -> int:

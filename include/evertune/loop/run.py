@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 from collections.abc import Callable
@@ -43,16 +44,24 @@ def run(
 ) -> Outcome:
     """Claim a run and go through its steps to the verdict.
 
-    Raises :class:`EvertuneError` where another owner works on the project: the request is kept, and that run's
-    successor answers it. A run that fails ends as failed in the ledger, with the reason.
+    Where a run was left by an owner that died, it is finished first, and then what is asked here is done, unless that
+    run has just done it. Raises :class:`EvertuneError` where another owner works on the project: the request is kept,
+    and that run's successor answers it. A run that fails ends as failed in the ledger, with the reason.
     """
-    owner = f"{socket.gethostname()}:{os.getpid()}:{datetime.now(UTC).isoformat()}"
+    now = datetime.now(UTC).isoformat()
+    owner, key = f"{socket.gethostname()}:{os.getpid()}:{now}", f"{cause}:{now}"
+    asked = functools.partial(claim, project, settings, owner=owner, cause=cause, key=key, reason=reason)
     report(Progress(Step.CLAIM))
     try:
-        held = _claimed(claim(project, settings, owner=owner, cause=cause, reason=reason, force=force), project)
+        held = _claimed(asked(force=force), project)
         if held.status is RunStatus.FINISHED:
             return outcome(ledger_engine.ready(settings.database_url), held.key, project)
-        return _steps(held.key, owner, settings, report)
+        done = _steps(held.key, owner, settings, report)
+        if held.token == 1:
+            return done
+        report(Progress(Step.CLAIM))
+        own = asked(force=False)  # what was left has just been trained: that is what `force` wants
+        return done if own is None or own.status is RunStatus.FINISHED else _steps(own.key, owner, settings, report)
     except BaseException as fault:
         _give_up(project.slug, owner, settings, fault)
         raise
@@ -61,8 +70,9 @@ def run(
 def _claimed(run: Run | None, project: Project) -> Run:
     if run is None:
         raise EvertuneError(
-            f"Another run of {project.slug} is at work; this request is kept for the one after it. `evertune status` "
-            "shows who has it. If its owner is dead, it can be taken over when its lease has run out."
+            f"Another run of {project.slug} is at work; this request is kept for the one after it, which goes by the "
+            "project file (--method and --force are not kept). `evertune status` shows who has it. If its owner is "
+            "dead, it can be taken over when its lease has run out."
         )
     return run
 
@@ -78,6 +88,8 @@ def _give_up(slug: str, owner: str, settings: Settings, fault: BaseException) ->
             jobs.cancel(settings, run.key)  # the trainer is a process of its own and would go on
         runs.fail(engine, run, str(fault) or type(fault).__name__)
     except (EvertuneError, SQLAlchemyError, OSError) as other:  # such as the full disk that ended the run
+        if str(other) == str(fault):
+            return  # the ledger was away before there was a run
         log.warning("the run could not be ended as failed; its lease will run out", project=slug, fault=str(other))
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from evertune.ledger import engine as ledger_engine
-from evertune.ledger import releases, runs, servers
+from evertune.ledger import releases, runs, servers, triggers
 from evertune.ledger.servers import Server
-from evertune.loop.release import awaiting
 from evertune.project import Project
 from evertune.records import EvertuneError, Record, Release, Run
 from evertune.settings import Settings
@@ -19,6 +18,8 @@ class ProjectStatus(Record):
     active: Run | None
     awaiting_approval: str | None
     """Key of the run that waits for a person's yes."""
+    asked: tuple[str, ...]
+    """Why the next run is asked for, by requests that no run has answered yet."""
     last_run: str | None
     last_verdict: str | None
     last_error: str | None
@@ -36,13 +37,14 @@ def status(project: Project, settings: Settings) -> ProjectStatus:
     release = releases.current(engine, project.slug)
     history = runs.history(engine, project.slug, limit=1)
     last = history[0] if history else None
-    waiting = awaiting(engine, project.slug)
+    waiting = runs.awaiting(engine, project.slug)
     mended, fault = _reconcile(settings, project.slug, release)
     return ProjectStatus(
         project=project.slug,
         release=release,
         active=runs.active(engine, project.slug),
         awaiting_approval=waiting.key if waiting else None,
+        asked=tuple(dict.fromkeys(trigger.reason for trigger in triggers.pending(engine, project.slug))),
         last_run=last.key if last else None,
         last_verdict=last.decision if last else None,
         last_error=last.message if last else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -107,3 +108,20 @@ def test_what_a_dead_owner_left_ends_where_another_method_is_asked_for(where: Se
     assert (newest.key, newest.decision is not None) == (outcome["run_key"], True)
     assert (left.key, left.status) == (begun.key, RunStatus.FAILED)
     assert _trainers(where) == [], "the trainer that went on without its owner was told to stop"
+
+
+def test_what_an_interrupted_run_has_trained_is_gone_on_with_by_the_next(where: Settings) -> None:
+    asked = _start(where)
+    _until(lambda: _checkpoint(where) > 0)
+    asked.send_signal(signal.SIGINT)
+    told = json.loads(asked.communicate(timeout=100)[0])
+    assert (asked.returncode, told["error"]["type"]) == (130, "Interrupted")
+    ledger = engine.ready(where.database_url)
+    (begun,) = runs.history(ledger, SLUG)
+    assert begun.status is RunStatus.FAILED
+    reached = _checkpoint(where)
+    outcome = json.loads(_start(where).communicate(timeout=200)[0])
+    assert (outcome["run_key"] != begun.key, outcome["verdict"]["decision"]) == (True, "promote")
+    log = (where.jobs / outcome["run_key"] / "log.txt").read_text()
+    (resumed,) = re.findall(r"resumed from a checkpoint\s+step=(\d+)", log)
+    assert int(resumed) >= reached > 0

@@ -20,7 +20,18 @@ or a free lock, and then starts a worker that resumes.
 from __future__ import annotations
 
 from evertune.jobs.attachment import attach
-from evertune.jobs.folder import CancelledError, cancel, cancelled, progress, report
+from evertune.jobs.folder import CancelledError, cancel, cancelled, hand_over, payload, progress, report
 from evertune.jobs.work import BUSY, worker
 
-__all__ = ["BUSY", "CancelledError", "attach", "cancel", "cancelled", "progress", "report", "worker"]
+__all__ = [
+    "BUSY",
+    "CancelledError",
+    "attach",
+    "cancel",
+    "cancelled",
+    "hand_over",
+    "payload",
+    "progress",
+    "report",
+    "worker",
+]

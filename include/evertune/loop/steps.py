@@ -17,6 +17,7 @@ from evertune.ledger import engine as ledger_engine
 from evertune.ledger import releases as ledger_releases
 from evertune.ledger import runs
 from evertune.ledger import steps as ledger_steps
+from evertune.loop import unfinished
 from evertune.loop.held import Held, hold, once
 from evertune.loop.outcome import outcome
 from evertune.loop.release import mend_alias
@@ -141,6 +142,7 @@ def tune(run_key: str, owner: str, settings: Settings, report: Report | None = N
 
     def work() -> JsonObject:
         payload = _tuning_payload(held)
+        unfinished.take_up(held, payload)
         return jobs.attach(settings, run_key, TUNING_JOB, payload, report or (lambda _: None))
 
     return once(held, Step.TUNE, work)

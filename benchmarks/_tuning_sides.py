@@ -36,7 +36,7 @@ class Run:
     """What one side needed, and what it reached."""
 
     seconds: float
-    """Of training alone: loading and evaluations are left out on both sides."""
+    """Of training alone: loading, making the optimiser and evaluations are left out on both sides."""
     tokens: int
     dtype: str
     held_out: list[tuple[float, float, float]] = field(default_factory=list)
@@ -158,9 +158,8 @@ def peer(
         loop = transformers.Trainer(
             model, settings, train_dataset=_Listed(train), processing_class=coder, callbacks=[clock]
         )
-        started = time.perf_counter()
         loop.train()
-        seconds = time.perf_counter() - started - clock.outside
+        seconds = time.perf_counter() - clock.started - clock.outside
     kept = str(next(model.parameters()).dtype).removeprefix("torch.")
     return Run(seconds, train.tokens * epochs, f"{kept}{', bf16 autocast' if arguments.get('bf16') else ''}", measured)
 

@@ -1,6 +1,6 @@
 """Fine-tuning speed against transformers.Trainer (+ PEFT): MiniLM, two classes, Amazon review sentences.
 
-    python -m benchmarks.tuning [--pairs 5] [--rows 200] [--only full,bf16,lora] [--base FOLDER]
+    python -m benchmarks.tuning [--pairs 5] [--rows 400] [--only full,bf16,lora] [--base FOLDER]
     python -m benchmarks.tuning --quality [--seeds 17,1,2] [--epochs 3]
 
 Speed: both sides train on the same rows and ids, A B A B …, loading and evaluation left out; real tokens per second.
@@ -134,14 +134,14 @@ def _numbers(told: str) -> list[int]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Fine-tuning speed against transformers.Trainer.")
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--rows", type=int, default=None, help="training rows (200; 2,000 for --quality)")
+    parser.add_argument("--rows", type=int, default=None, help="training rows (400; 2,000 for --quality)")
     parser.add_argument("--epochs", type=int, default=3, help="of --quality")
     parser.add_argument("--only", type=lambda names: names.split(","), default=list(MATCHES))
     parser.add_argument("--seeds", type=_numbers, default=[17, 1, 2], help="of --quality")
     parser.add_argument("--quality", action="store_true", help="held-out quality and seconds to equal loss instead")
     parser.add_argument("--base", type=Path, default=None, help="folder of the base model, instead of its wheel")
     given = parser.parse_args()
-    given.rows = given.rows or (2_000 if given.quality else 200)
+    given.rows = given.rows or (2_000 if given.quality else 400)
     return given
 
 

@@ -2,7 +2,7 @@
 
 `make up` and `make down` end here. The components are started one by one rather than by `airflow standalone`, because
 that serves task logs on every interface and leaves orphans when it is ended by SIGTERM. What was started is written
-down with its creation time, so that `down` ends those processes and no other that got the same number later.
+down with when it began, so that `down` ends those processes and no other that got the same number later.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _start(embedded: Embedded, name: str) -> None:
             stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     records = processes.records(embedded)
-    records[name] = {"pid": child.pid, "created": psutil.Process(child.pid).create_time()}
+    records[name] = processes.record(psutil.Process(child.pid))
     files.write_json(embedded.folder / "processes.json", records)
 
 

@@ -1,34 +1,60 @@
 """The processes of the embedded installation: which were started, which of them run, and how all of them end.
 
-What was started is written down with its creation time, so that no other process that got the same number later is
-taken for it.
+What was started is written down with when it began, so that no other process that got the same number later is taken
+for it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+from pathlib import Path
+from typing import Any
 
 import psutil
 
 from evertune import files
 from scripts.installation import MARK, Embedded
 
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
-def records(embedded: Embedded) -> dict[str, dict[str, float]]:
-    """What was started, by component: its number (``pid``) and when it was ``created``."""
+
+def records(embedded: Embedded) -> dict[str, dict[str, Any]]:
+    """What was started, by component, as :func:`record` tells it."""
     path = embedded.folder / "processes.json"
     return files.read_json(path) if path.exists() else {}
 
 
-def alive(record: dict[str, float]) -> psutil.Process | None:
+def record(process: psutil.Process) -> dict[str, Any]:
+    """What is written down of a process: its number (``pid``) and when it was ``created``.
+
+    That is a time of day, which on Linux moves with the clock, also for what runs already. So there the ``ticks`` from
+    the boot to its start stand beside it, and which ``boot`` that was.
+    """
+    told: dict[str, Any] = {"pid": process.pid, "created": process.create_time()}
+    with contextlib.suppress(OSError):  # no Linux
+        after_name = Path(f"/proc/{process.pid}/stat").read_bytes().rpartition(b")")[2].split()
+        told |= {"boot": _BOOT.read_text("ascii").strip(), "ticks": int(after_name[19])}
+    return told
+
+
+def _later(process: psutil.Process, recorded: dict[str, Any]) -> float:
+    """How much later than the recorded one the process began: 0 where it is that one, none after another boot."""
+    told = record(process)
+    if "ticks" in told and "ticks" in recorded:  # earlier versions wrote down the time of day alone
+        return told["ticks"] - recorded["ticks"] if told["boot"] == recorded["boot"] else -math.inf
+    return float(told["created"] - recorded["created"])
+
+
+def alive(recorded: dict[str, Any]) -> psutil.Process | None:
     """The process that was started, where it still runs."""
     try:
-        process = psutil.Process(int(record["pid"]))
-        same = abs(process.create_time() - record["created"]) < 0.01
+        process = psutil.Process(int(recorded["pid"]))
+        same = abs(_later(process, recorded)) < 0.01 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return None
-    return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    return process if same else None
 
 
 def offspring(embedded: Embedded) -> list[psutil.Process]:
@@ -53,9 +79,9 @@ def _in_session(embedded: Embedded, process: psutil.Process) -> bool:
     to nobody else while it has a member, so it is ours unless its leader is somebody else by now.
     """
     session = os.getsid(process.pid)
-    for record in records(embedded).values():
-        if int(record["pid"]) == session and process.create_time() >= record["created"] - 0.01:
-            return alive(record) is not None or not psutil.pid_exists(session)
+    for recorded in records(embedded).values():
+        if int(recorded["pid"]) == session and _later(process, recorded) > -0.01:
+            return alive(recorded) is not None or not psutil.pid_exists(session)
     return False
 
 
@@ -71,8 +97,8 @@ def end(processes: list[psutil.Process]) -> None:
 def open_ports(embedded: Embedded) -> list[tuple[str, str, int]]:
     """What the installation's processes listen on, as (component, address, port)."""
     found = []
-    for name, record in records(embedded).items():
-        if (process := alive(record)) is None:
+    for name, recorded in records(embedded).items():
+        if (process := alive(recorded)) is None:
             continue
         for member in [process, *process.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -20,6 +20,7 @@ import psutil
 from rich.console import Console
 
 from evertune import files
+from evertune.cli.output import complain
 from evertune.records import EvertuneError
 from evertune.settings import load
 from scripts import processes
@@ -220,7 +221,7 @@ def main() -> int:
                 print("usage: python -m scripts.embedded up|down|ports", file=sys.stderr)
                 return 2
     except EvertuneError as fault:
-        console.print(f"[red]{fault}[/red]")
+        complain(fault)
         return fault.exit_code
     return 0
 

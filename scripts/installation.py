@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
-import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from evertune import files
-from evertune.records import EvertuneError
 from evertune.settings import Settings, load
+from scripts import ports
 
 ROOT = Path(__file__).resolve().parent.parent
-PORTS = {"airflow_port": 8080, "mlflow_port": 5000, "serving_port": 8000, "evidently_port": 8085}
-"""Ports that are tried first; AIRFLOW_PORT, MLFLOW_PORT … in the environment say others."""
 USER = "admin"
 MARK = "EVERTUNE_EMBEDDED"
 """Environment variable of every process of an installation; its value is the home."""
@@ -130,9 +126,9 @@ def _missing(known: dict[str, str | int]) -> dict[str, str | int]:
     secret = {"password": 12, "jwt_secret": 48, "api_secret": 32, "mlflow_secret": 32}
     found: dict[str, str | int] = {name: secrets.token_urlsafe(size) for name, size in secret.items()}
     found["fernet_key"] = _fernet_key()
-    for name, wanted in PORTS.items():
+    for name, usual in ports.USUAL.items():
         if name not in known:
-            found[name] = _free_port(int(os.environ.get(name.upper(), wanted)))
+            found[name] = ports.free(ports.said(name) or usual)
     return {name: value for name, value in found.items() if name not in known}
 
 
@@ -140,13 +136,3 @@ def _fernet_key() -> str:
     from cryptography.fernet import Fernet
 
     return Fernet.generate_key().decode()
-
-
-def _free_port(wanted: int) -> int:
-    for port in range(wanted, wanted + 100):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                return port
-    raise EvertuneError(f"No free port from {wanted} to {wanted + 99} on 127.0.0.1. End what holds them.")

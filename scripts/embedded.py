@@ -12,10 +12,8 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import httpx
 import psutil
 from rich.console import Console
 
@@ -23,10 +21,9 @@ from evertune import files
 from evertune.cli.output import complain
 from evertune.records import EvertuneError
 from evertune.settings import load
-from scripts import processes
+from scripts import health, ports, processes
 from scripts.installation import USER, Embedded, installation
 
-START_S = 180.0
 STOP_S = 20.0
 
 console = Console(stderr=True)
@@ -61,14 +58,27 @@ def up() -> Embedded:
     """Start what does not run yet, wait until it answers, and return where it is."""
     embedded = installation()
     with files.lock(embedded.folder / "lock", wait=True):
-        records = processes.records(embedded)
-        missing = [name for name in _commands(embedded) if name not in records or not processes.alive(records[name])]
+        started, wanted = processes.records(embedded), _commands(embedded)
+        missing = [name for name in wanted if name not in started or not processes.alive(started[name])]
+        if len(missing) == len(wanted):
+            embedded = _on_free_ports(embedded)
+        for name, port in embedded.listeners().items():
+            ports.check(name, port, runs=name not in missing)
         if missing:
             _prepare(embedded)
             for name in missing:
                 _start(embedded, name)
-    _await_all(embedded)
+    with console.status("Waiting until all of it answers …"):
+        health.await_all(embedded)
     return embedded
+
+
+def _on_free_ports(before: Embedded) -> Embedded:
+    now = installation(idle=True)
+    for name, port in now.listeners().items():
+        if (old := before.listeners()[name]) != port:
+            console.print(f"{name} moves from port {old} to {port}.", highlight=False)
+    return now
 
 
 def _prepare(embedded: Embedded) -> None:
@@ -115,38 +125,6 @@ def _start(embedded: Embedded, name: str) -> None:
     files.write_json(embedded.folder / "processes.json", records)
 
 
-def _await_all(embedded: Embedded) -> None:
-    deadline = time.monotonic() + START_S
-    with console.status("Waiting until all of it answers …"):
-        while missing := _missing(embedded):
-            for name, record in processes.records(embedded).items():
-                if not processes.alive(record):
-                    raise EvertuneError(f"{name} ended while starting. Its log: {embedded.folder}/logs/{name}.log")
-            if time.monotonic() > deadline:
-                raise EvertuneError(f"{missing} does not answer after {START_S:.0f} s. Logs: {embedded.folder}/logs/")
-            time.sleep(0.5)
-
-
-def _missing(embedded: Embedded) -> str:
-    try:
-        health = httpx.get(f"{embedded.airflow_url}/api/v2/monitor/health", timeout=3).json()
-        for part in ("scheduler", "dag_processor"):
-            if (health.get(part) or {}).get("status") != "healthy":
-                return f"Airflow's {part}"
-    except (httpx.HTTPError, ValueError):
-        return "Airflow's API server"
-    for name, address in {
-        "MLflow": f"{embedded.mlflow_url}/health",
-        "Evidently": f"{embedded.evidently_url}/api/version",
-        "The server": f"{embedded.serving_url}/healthz",
-    }.items():
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(address, timeout=3).status_code == httpx.codes.OK:
-                continue
-        return name
-    return ""
-
-
 def api_key(embedded: Embedded) -> str:
     """The key of the installation's own person, for every project; made the first time."""
     path = embedded.folder / "api-key"
@@ -184,13 +162,13 @@ def down() -> list[str]:
 
 def _check_ports() -> int:
     """Print what listens; status 1 where anything of it can be reached from another machine."""
-    ports = processes.open_ports(installation())
-    for name, address, port in ports:
+    found = processes.open_ports(installation())
+    for name, address, port in found:
         print(f"{name:22} {address}:{port}")
-    outside = [entry for entry in ports if entry[1] not in ("127.0.0.1", "::1")]
-    if outside or not ports:
+    outside = [entry for entry in found if entry[1] not in ("127.0.0.1", "::1")]
+    if outside or not found:
         print("reachable from other machines!" if outside else "nothing listens: is it up?", file=sys.stderr)
-    return 1 if outside or not ports else 0
+    return 1 if outside or not found else 0
 
 
 def addresses(embedded: Embedded) -> list[tuple[str, str]]:

@@ -58,6 +58,10 @@ class Embedded:
         """Folder of process records, secrets and logs."""
         return self.settings.home / "embedded"
 
+    def listeners(self) -> dict[str, int]:
+        """The port of each component that listens on one."""
+        return {name: getattr(self, port) for name, port in ports.SERVERS.items()}
+
     def environment(self) -> dict[str, str]:
         """The environment of every process of the installation."""
         home = self.settings.home
@@ -108,12 +112,18 @@ class Embedded:
         }
 
 
-def installation(settings: Settings | None = None) -> Embedded:
-    """The installation of this home: as it was made the first time, with ports that are free where they were not."""
+def installation(settings: Settings | None = None, *, idle: bool = False) -> Embedded:
+    """The installation of this home: as it was made the first time.
+
+    Where nothing of it runs (``idle``), its ports are chosen anew: those from before, but for what the environment says
+    now, and for those that somebody else has taken meanwhile, such as the installation of another clone.
+    """
     settings = settings or load()
     path = settings.home / "embedded" / "installation.json"
     known: dict[str, str | int] = files.read_json(path) if path.exists() else {}
-    values = {**_missing(known), **known}
+    values = {**_secrets(), **known}
+    recorded = {name: int(known[name]) for name in ports.USUAL if name in known}
+    values |= ports.choose([name for name in ports.USUAL if idle or name not in recorded], recorded)
     if values != known:
         files.write_json(path, values)
         path.chmod(0o600)
@@ -121,18 +131,10 @@ def installation(settings: Settings | None = None) -> Embedded:
     return Embedded(settings=settings, **values)  # type: ignore[arg-type]  # one dict for two types of value
 
 
-def _missing(known: dict[str, str | int]) -> dict[str, str | int]:
-    """What an installation needs and this one has not: all of it at first, some of it after an upgrade."""
-    secret = {"password": 12, "jwt_secret": 48, "api_secret": 32, "mlflow_secret": 32}
-    found: dict[str, str | int] = {name: secrets.token_urlsafe(size) for name, size in secret.items()}
-    found["fernet_key"] = _fernet_key()
-    for name, usual in ports.USUAL.items():
-        if name not in known:
-            found[name] = ports.free(ports.said(name) or usual)
-    return {name: value for name, value in found.items() if name not in known}
-
-
-def _fernet_key() -> str:
+def _secrets() -> dict[str, str | int]:
+    """New ones, for an installation that has none, or not yet all of them after an upgrade."""
     from cryptography.fernet import Fernet
 
-    return Fernet.generate_key().decode()
+    sizes = {"password": 12, "jwt_secret": 48, "api_secret": 32, "mlflow_secret": 32}
+    made = {name: secrets.token_urlsafe(size) for name, size in sizes.items()}
+    return {**made, "fernet_key": Fernet.generate_key().decode()}

@@ -2,15 +2,80 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+from collections.abc import Iterator
 
 import pytest
 
+from evertune.records import EvertuneError
 from evertune.settings import Settings
 from scripts import embedded, ports
 
+NAMES = tuple(ports.USUAL)
 
-@pytest.mark.parametrize("name", ports.USUAL)
+
+@pytest.fixture(autouse=True)
+def silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment says no ports."""
+    for name in NAMES:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def free() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_a_port_from_before_is_kept_while_it_is_free(free: int) -> None:
+    assert ports.choose(["airflow_port"], {"airflow_port": free}) == {"airflow_port": free}
+
+
+def test_a_port_that_is_taken_is_left_to_whoever_has_it(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ports.choose(["airflow_port"], {"airflow_port": taken})["airflow_port"] != taken
+    monkeypatch.setitem(ports.USUAL, "airflow_port", taken)
+    assert ports.choose(["airflow_port"], {})["airflow_port"] != taken
+
+
+def test_no_two_servers_get_one_port(free: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.setitem(ports.USUAL, name, free)
+    assert len(set(ports.choose(NAMES, {}).values())) == len(NAMES)
+    assert len(set(ports.choose(NAMES, dict.fromkeys(NAMES, free)).values())) == len(NAMES)
+    assert ports.choose(["mlflow_port"], {"airflow_port": free})["mlflow_port"] != free
+    monkeypatch.setenv("EVIDENTLY_PORT", str(free))
+    assert ports.choose(NAMES, {"airflow_port": free})["airflow_port"] != free
+
+
+def test_what_the_environment_says_counts_more_than_what_was_before(free: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_PORT", str(free))
+    assert ports.choose(["airflow_port"], {"airflow_port": 1}) == {"airflow_port": free}
+
+
+def test_a_port_that_a_person_said_is_never_another(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_PORT", str(taken))
+    with pytest.raises(EvertuneError, match=f"MLFLOW_PORT is {taken}, .* in use. End what holds it, set MLFLOW_PORT"):
+        ports.choose(NAMES, {})
+
+
+def test_a_port_said_for_what_runs_on_another_is_refused(free: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ports.check("mlflow", free, runs=True)
+    monkeypatch.setenv("MLFLOW_PORT", str(free))
+    ports.check("mlflow", free, runs=True)
+    with pytest.raises(EvertuneError, match=f"MLFLOW_PORT is {free}, and mlflow runs on port 5000. `make down`"):
+        ports.check("mlflow", 5000, runs=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("text", ["abc", "80000", "0", "-1", "80.5", "8_0", "999999"])
 def test_a_variable_that_says_no_port_ends_in_one_sentence(
     environment: Settings,

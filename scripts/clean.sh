@@ -8,10 +8,25 @@ cd "$(dirname "$0")/.."
 
 refuse() { printf 'evertune clean: %s Nothing was removed.\n' "$*" >&2; exit 1; }
 
+ours() {  # whether the home is empty, the checkout's own, or has in it what evertune alone makes
+  [ "$(realpath -m "$home")" != "$(realpath -m .evertune)" ] || return 0
+  [ -d "$home" ] && [ -z "$(ls -A "$home")" ] && return 0
+  local sign
+  for sign in "$home"/{ledger.db,logs/faults.log,embedded/installation.json,serving/keys.json,mlflow/mlflow.db} \
+    "$home"/runs/*/project.json "$home"/jobs/*/job.json "$home"/cache/{wheels,bases,dvc}; do
+    [ ! -e "$sign" ] || return 0
+  done
+  return 1
+}
+
+[ -n "${HOME:-}" ] || { unset HOME; HOME=~; }  # where the environment says none, the system does
 home=${EVERTUNE_HOME:-.evertune}
 home=${home/#\~/$HOME}
 case "$PWD/" in "$(realpath -m "$home")"/*) refuse "EVERTUNE_HOME is $home, a folder that holds this checkout." ;; esac
 [ "$(realpath -m "$home")" != "$(realpath -m "$HOME")" ] || refuse "EVERTUNE_HOME is your home folder."
+if [ -e "$home" ] && ! ours; then
+  refuse "EVERTUNE_HOME is $home, and in that is nothing that evertune makes: it may be somebody else's. Set EVERTUNE_HOME to evertune's, or remove this one by hand."
+fi
 
 if [ "${YES:-}" != 1 ] && [ -d "$home" ] && [ -n "$(find "$home" -mindepth 1 -maxdepth 1 ! -name cache -print -quit)" ]; then
   [ -t 0 ] || refuse "$home holds models and their history, and there is nobody to ask. Say YES=1 to remove it."

@@ -9,7 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from scripts.installation import installation
 from tests.support import ROOT
+
+from evertune.settings import Settings
 
 
 @pytest.fixture
@@ -99,6 +102,66 @@ def test_a_home_that_holds_the_checkout_is_refused(clone: Path, tmp_path: Path) 
     assert status != 0
     assert "holds this checkout" in told
     assert clean(clone, EVERTUNE_HOME=str(tmp_path / "me"), HOME=str(tmp_path / "me"), YES="1")[0] != 0
+
+
+@pytest.mark.parametrize("answer", [None, "y\n"])
+@pytest.mark.parametrize("kept", ["thesis.docx", "cache/thumbnails/1.png", "runs/1/notes.txt", ".hidden"])
+def test_a_folder_in_which_evertune_made_nothing_is_refused(
+    clone: Path, tmp_path: Path, kept: str, answer: str | None
+) -> None:
+    path = tmp_path / "work" / kept
+    path.parent.mkdir(parents=True)
+    path.write_text("dear")
+    status, told = clean(clone, answer, EVERTUNE_HOME=str(tmp_path / "work"), **({} if answer else {"YES": "1"}))
+    assert status != 0
+    assert "nothing that evertune makes" in told
+    assert "Nothing was removed" in told
+    assert path.exists()
+    assert (clone / ".venv").exists()
+
+
+def test_a_file_is_no_home(clone: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.docx").write_text("dear")
+    assert clean(clone, EVERTUNE_HOME=str(tmp_path / "thesis.docx"), YES="1")[0] != 0
+    assert (tmp_path / "thesis.docx").exists()
+
+
+@pytest.mark.parametrize("made", ["runs/1/project.json", "jobs/1/job.json", "cache/wheels/1/a.whl", "logs/faults.log"])
+def test_a_home_whose_ledger_is_elsewhere_is_known_by_what_else_evertune_makes(
+    clone: Path, tmp_path: Path, made: str
+) -> None:
+    path = tmp_path / "a home" / made
+    path.parent.mkdir(parents=True)
+    path.write_text("dear")
+    assert clean(clone, EVERTUNE_HOME=str(tmp_path / "a home"), YES="1") == (0, "")
+    assert not (tmp_path / "a home").exists()
+
+
+def test_an_installation_that_was_made_alone_is_known(clone: Path, where: Settings) -> None:
+    installation(where)
+    assert clean(clone, EVERTUNE_HOME=str(where.home), YES="1") == (0, "")
+    assert not where.home.exists()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_where_the_home_is_empty_or_absent_the_rest_is_removed(clone: Path, tmp_path: Path, there: bool) -> None:
+    if there:
+        (tmp_path / "home").mkdir()
+    assert clean(clone, EVERTUNE_HOME=str(tmp_path / "home")) == (0, "")
+    assert not (tmp_path / "home").exists()
+    assert not (clone / ".venv").exists()
+
+
+@pytest.mark.parametrize("home", [None, ""])
+def test_it_works_where_the_environment_names_no_home(
+    clone: Path, monkeypatch: pytest.MonkeyPatch, home: str | None
+) -> None:
+    monkeypatch.delenv("HOME")
+    assert clean(clone, YES="1", **({} if home is None else {"HOME": home})) == (0, "")
+    assert not (clone / ".evertune").exists()
+    status, told = clean(clone, EVERTUNE_HOME="~")  # and nobody to ask, should it not be refused
+    assert status != 0
+    assert "your home folder" in told
 
 
 def test_servers_are_stopped_before_their_files_go(clone: Path, tmp_path: Path) -> None:

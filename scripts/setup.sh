@@ -5,7 +5,8 @@
 #   EVERTUNE_TORCH=cpu|cuda       which build of torch; by default cuda where nvidia-smi finds a GPU, else cpu
 #   PYTHON=/path/to/python        which interpreter; by default the first of python3, python3.12, python3.11 that fits
 #
-# The stamp is written last: a .venv without it was cut off in the middle and is built anew.
+# The stamp is written last: a .venv that is marked as unfinished was cut off in the middle and is built anew. One that
+# works and has neither was made by somebody else, and is left alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,10 +35,20 @@ version=$("$python" -c 'import sys, platform; print("%d.%d-%s" % (*sys.version_i
 stamp=".venv/.evertune-$( { cat requirements.lock requirements-torch-*.lock pyproject.toml scripts/setup.sh; echo "$version $EVERTUNE_TORCH"; } | sha256sum | cut -c1-16)"
 [ -e "$stamp" ] && exit 0
 
+# In this order: where it is cut off in between, what is left works no longer, and so is nobody's own.
+remove() { rm -rf .venv/bin .venv; }
+unfinished=.venv/.evertune-unfinished
+if [ -e "$unfinished" ]; then remove; fi
+if .venv/bin/python -c '' 2>/dev/null && ! ls .venv/.evertune-* >/dev/null 2>&1; then
+  fail "$PWD/.venv has no mark of make setup, which would build it anew: it may be somebody's own. Move it away, or remove it (rm -rf .venv), then run make setup again."
+fi
+
 say "setting up .venv ($version, torch for $EVERTUNE_TORCH); the first time takes some minutes"
-if [ -d .venv ] && ! ls .venv/.evertune-* >/dev/null 2>&1; then rm -rf .venv; fi
-rm -f .venv/.evertune-*
-[ -x .venv/bin/python ] && [ "$(.venv/bin/python -c 'import sys, platform; print("%d.%d-%s" % (*sys.version_info[:2], platform.machine()))')" = "$version" ] || { rm -rf .venv; "$python" -m venv .venv; }
+[ "$(.venv/bin/python -c 'import sys, platform; print("%d.%d-%s" % (*sys.version_info[:2], platform.machine()))' 2>/dev/null)" = "$version" ] || remove
+mkdir -p .venv
+touch "$unfinished"
+find .venv/ -maxdepth 1 -name '.evertune-*' ! -name .evertune-unfinished -delete
+[ -x .venv/bin/python ] || "$python" -m venv .venv
 pip=(.venv/bin/python -m pip --disable-pip-version-check --no-input)
 
 # --no-deps: the lock is the whole closure, and torch, which others name, comes in its own lock below.
@@ -79,4 +90,5 @@ say "compiling"
 PYTHONWARNINGS=ignore .venv/bin/python -m compileall -q -j 0 "$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" >/dev/null || true
 "${pip[@]}" check >/dev/null || { "${pip[@]}" check || true; fail "the installed packages do not fit together."; }
 touch "$stamp"
+rm "$unfinished"
 say "ready: .venv/bin/evertune --help"

@@ -15,7 +15,8 @@ from tests.support import ROOT
 NOTING = f"""#!/bin/sh
 case "$1 $2" in
   "-m venv")
-    mkdir -p .venv/bin && cp "$0" .venv/bin/python && echo "venv" >> made ;;
+    mkdir -p .venv/bin && cp "$0" .venv/bin/python && echo "venv" >> made
+    [ ! -e no-pip ] || exit 1 ;;
   "-m pip")
     shift 2; echo "pip $*" >> made
     case "$*" in *" check") ;; *) [ ! -e no-room ] || exit 1 ;; esac ;;
@@ -83,10 +84,63 @@ def test_one_that_was_cut_off_is_built_anew(setup: Setup, tmp_path: Path) -> Non
     (tmp_path / "no-room").touch()
     assert setup().returncode != 0
     (tmp_path / ".venv" / "half-installed").touch()
+    assert setup().returncode != 0, "and again, with what that left"
     (tmp_path / "no-room").unlink()
     assert setup().returncode == 0
     assert not (tmp_path / ".venv" / "half-installed").exists()
+    assert (tmp_path / "made").read_text().count("venv\n") == 3
+
+
+def test_one_that_was_cut_off_before_it_had_pip_is_built_anew(setup: Setup, tmp_path: Path) -> None:
+    (tmp_path / "no-pip").touch()
+    assert setup().returncode != 0
+    assert (tmp_path / ".venv" / "bin" / "python").exists()
+    (tmp_path / "no-pip").unlink()
+    assert setup().returncode == 0
     assert (tmp_path / "made").read_text().count("venv\n") == 2
+
+
+def test_one_that_was_cut_off_in_an_update_is_built_anew(setup: Setup, tmp_path: Path) -> None:
+    assert setup().returncode == 0
+    (tmp_path / "requirements.lock").write_text("one==1\ntwo==3\n")
+    (tmp_path / "no-room").touch()
+    assert setup().returncode != 0
+    (tmp_path / "no-room").unlink()
+    assert setup().returncode == 0
+    assert (tmp_path / "made").read_text().count("venv\n") == 2
+    assert not (tmp_path / ".venv" / ".evertune-unfinished").exists()
+
+
+def test_one_that_a_person_made_is_left_alone(setup: Setup, tmp_path: Path) -> None:
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy(tmp_path / "python", tmp_path / ".venv" / "bin" / "python")
+    (tmp_path / ".venv" / "dear").touch()
+    done = setup()
+    assert done.returncode == 1
+    assert f"{tmp_path}/.venv has no mark of make setup" in done.stderr
+    assert "rm -rf .venv" in done.stderr
+    assert (tmp_path / ".venv" / "dear").exists()
+    assert not (tmp_path / "made").exists()
+
+
+def test_one_of_an_earlier_version_is_taken_over(setup: Setup, tmp_path: Path) -> None:
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy(tmp_path / "python", tmp_path / ".venv" / "bin" / "python")
+    (tmp_path / ".venv" / ".evertune-d9b21743255f1517").touch()
+    assert setup().returncode == 0
+    assert "venv\n" not in (tmp_path / "made").read_text()
+    assert len(list((tmp_path / ".venv").glob(".evertune-*"))) == 1
+
+
+@pytest.mark.parametrize("python", [None, "#!/nowhere/python\n", "#!/bin/sh\nexit 1\n"])
+def test_one_that_does_not_work_is_built_anew(setup: Setup, tmp_path: Path, python: str | None) -> None:
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    if python is not None:
+        (tmp_path / ".venv" / "bin" / "python").write_text(python)
+        (tmp_path / ".venv" / "bin" / "python").chmod(0o755)
+    (tmp_path / ".venv" / "old").touch()
+    assert setup().returncode == 0
+    assert not (tmp_path / ".venv" / "old").exists()
 
 
 def test_a_lock_that_changed_is_installed_into_what_is_there(setup: Setup, tmp_path: Path) -> None:

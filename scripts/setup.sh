@@ -79,6 +79,12 @@ if [ "$EVERTUNE_TORCH" = cpu ]; then
 fi
 if [ "$EVERTUNE_TORCH" = cuda ]; then
   say "installing torch with CUDA from requirements-torch-cuda.lock"
+  # By its version the CPU build would be taken for this one, and a GPU stay unused.
+  if .venv/bin/python -c 'import importlib.util, os, runpy, sys
+at = os.path.dirname(importlib.util.find_spec("torch").origin)
+sys.exit(runpy.run_path(at + "/version.py")["cuda"] is not None)' 2>/dev/null; then
+    "${pip[@]}" uninstall --quiet --yes torch
+  fi
   if command -v uv >/dev/null 2>&1 && uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes --no-deps -r requirements-torch-cuda.lock; then :; else
     "${pip[@]}" install --quiet --no-compile --progress-bar off --require-hashes --no-deps -r requirements-torch-cuda.lock
   fi

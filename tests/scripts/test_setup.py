@@ -80,6 +80,17 @@ def test_what_is_set_up_is_not_set_up_again(setup: Setup, tmp_path: Path) -> Non
     assert (tmp_path / "made").read_text() == made
 
 
+@pytest.mark.parametrize("built", ["None", "'13.0'"])
+def test_the_cpu_build_is_not_taken_for_the_one_with_cuda(setup: Setup, tmp_path: Path, built: str) -> None:
+    # The interpreter of these tests is asked for its torch: a stand-in for that of the .venv.
+    (torch := tmp_path / "site" / "torch").mkdir(parents=True)
+    (torch / "__init__.py").touch()
+    (torch / "version.py").write_text(f"cuda = {built}\n")
+    assert setup(EVERTUNE_TORCH="cuda", PYTHONPATH=str(tmp_path / "site")).returncode == 0
+    made = (tmp_path / "made").read_text()
+    assert ("uninstall --quiet --yes torch" in made) == (built == "None")
+
+
 def test_one_that_was_cut_off_is_built_anew(setup: Setup, tmp_path: Path) -> None:
     (tmp_path / "no-room").touch()
     assert setup().returncode != 0

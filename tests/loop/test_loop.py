@@ -55,6 +55,7 @@ def test_a_pass_promotes_and_the_next_one_is_unchanged(environment: Settings, tm
     assert rows["drawn"] == sum(count for name, count in rows.items() if name not in {"drawn", "traffic"})
     assert all(Path(picture).stat().st_size > 5_000 for picture in first["pictures"])
     assert len(first["pictures"]) >= 2
+    assert not list(environment.jobs.glob("*/bundle")), "the registry has it: a copy a night would fill the disk"
 
     _preflight_is_told(environment, first["run_key"])
 

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -95,6 +96,11 @@ def hand_over(settings: Settings, key: str, to: str, parts: Sequence[str]) -> bo
         if time.monotonic() >= until:
             return False
         time.sleep(0.1)
+
+
+def discard(settings: Settings, key: str, part: str) -> None:
+    """Remove a part of an ended job's folder that is kept elsewhere. One that cannot be removed only takes room."""
+    shutil.rmtree(folder_of(settings, key) / part, ignore_errors=True)
 
 
 def result(folder: Path, payload: dict[str, Any]) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from tests.support import small_project, write_project
@@ -15,6 +16,8 @@ from evertune.cli.main import app
 from evertune.ledger import engine, runs, triggers
 from evertune.loop.followed import Ledger, LedgerReleases
 from evertune.records import Cause
+from evertune.releases.mlflow import aliases
+from evertune.releases.mlflow.store import RUN_KEY, Version
 from evertune.serving.engine.report import EngineReport
 from evertune.settings import Settings
 
@@ -54,6 +57,19 @@ def test_a_refused_release_is_told_with_the_reason_and_what_goes_on(server: Ledg
 def test_where_nothing_answers_it_says_so(server: LedgerReleases) -> None:
     server.report(SLUG, 1, None, "MLflow is away")
     assert "server node-1 refuses generation 1, nothing answers: MLflow is away" in told()
+
+
+def test_another_ledgers_alias_is_told_and_not_taken_away(
+    server: LedgerReleases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_elsewhere = Version(1, "", {RUN_KEY: f"{SLUG}-20260101T000000-abcdef01"}, "")
+    store = SimpleNamespace(find_alias=lambda *_: 1, version=lambda *_: made_elsewhere)
+    monkeypatch.setattr(aliases, "connect", lambda *_: store)
+    monkeypatch.setenv("EVERTUNE_MLFLOW_URI", "http://127.0.0.1:1")
+    assert "points to version 1" in told()
+    (project,) = json.loads(told("--json"))["projects"]
+    assert "Check EVERTUNE_DATABASE_URL" in project["fault"]
+    assert project["mended"] is None
 
 
 def test_a_runs_key_is_whole_however_narrow_the_terminal_is(

@@ -231,10 +231,10 @@ def _labels(engine: Engine, project: Project, settings: Settings, alert: AlertEn
 def _reconcile(engine: Engine, project: Project, settings: Settings) -> None:
     from evertune.releases import mlflow
 
-    if (current := releases.current(engine, project.slug)) is None:
+    if releases.current(engine, project.slug) is None:
         return
     try:
-        mlflow.reconcile(settings, project.slug, current)
+        mlflow.reconcile(settings, project.slug, engine)
     except (EvertuneError, OSError) as fault:
         log.warning("monitor.alias", project=project.slug, reason=str(fault))
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import structlog
+from sqlalchemy import Engine
 
 from evertune.files import CorruptError
 from evertune.ledger import engine as ledger_engine
@@ -55,7 +56,7 @@ def promote_by_hand(
         engine, None, project.slug, model_version, found.digest, found.run_key,
         expected=expected, by=by, reason=reason,
     )  # fmt: skip
-    mend_alias(settings, project.slug, release)
+    mend_alias(settings, project.slug, engine)
     return release
 
 
@@ -72,7 +73,7 @@ def rollback(project: Project, settings: Settings, *, by: str, to: int | None = 
     release = promote.rollback(
         engine, project.slug, by=by, to=goal.generation, expected=now.generation if now else 0, reason=reason
     )
-    mend_alias(settings, project.slug, release)
+    mend_alias(settings, project.slug, engine)
     return release
 
 
@@ -96,15 +97,15 @@ def refuse(project: Project, settings: Settings, *, by: str, reason: str) -> str
     return waiting.key
 
 
-def mend_alias(settings: Settings, slug: str, release: Release | None) -> None:
+def mend_alias(settings: Settings, slug: str, ledger: Engine) -> None:
     """Let MLflow's alias follow what the ledger has committed. Where MLflow is away, that is only told.
 
     The release answers whatever the alias says; raising would call a thing failed that is done.
     """
     from evertune.releases import mlflow
 
-    with _told_if_mlflow_is_away(slug, "MLflow's alias is left behind; `evertune status` mends it"):
-        mlflow.reconcile(settings, slug, release)
+    with _told_if_mlflow_is_away(slug, "MLflow's alias is left as it is; `evertune status` looks again"):
+        mlflow.reconcile(settings, slug, ledger)
 
 
 @contextlib.contextmanager

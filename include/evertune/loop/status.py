@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sqlalchemy import Engine
+
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger import releases, runs, servers, triggers
 from evertune.ledger.servers import Server
@@ -26,7 +28,7 @@ class ProjectStatus(Record):
     mended: str | None = None
     """What was wrong with MLflow's alias and has been set right, in words."""
     fault: str | None = None
-    """Why the alias could not be looked at."""
+    """Why the alias could not be looked at, or is left as it is although it says something else than the ledger."""
     servers: tuple[Server, ...] = ()
     """What each server last said: which generation answers there, and which it refused and why."""
 
@@ -34,14 +36,13 @@ class ProjectStatus(Record):
 def status(project: Project, settings: Settings) -> ProjectStatus:
     """Look at the ledger, set right what MLflow's alias says wrong, and tell."""
     engine = ledger_engine.ready(settings.database_url)
-    release = releases.current(engine, project.slug)
+    mended, fault = _reconcile(settings, project.slug, engine)
     history = runs.history(engine, project.slug, limit=1)
     last = history[0] if history else None
     waiting = runs.awaiting(engine, project.slug)
-    mended, fault = _reconcile(settings, project.slug, release)
     return ProjectStatus(
         project=project.slug,
-        release=release,
+        release=releases.current(engine, project.slug),
         active=runs.active(engine, project.slug),
         awaiting_approval=waiting.key if waiting else None,
         asked=tuple(dict.fromkeys(trigger.reason for trigger in triggers.pending(engine, project.slug))),
@@ -54,12 +55,14 @@ def status(project: Project, settings: Settings) -> ProjectStatus:
     )
 
 
-def _reconcile(settings: Settings, slug: str, release: Release | None) -> tuple[str | None, str | None]:
-    if release is None and not (settings.home / "mlflow").exists() and settings.mlflow_uri.startswith("sqlite:"):
+def _reconcile(settings: Settings, slug: str, engine: Engine) -> tuple[str | None, str | None]:
+    """What was mended, and what is wrong that is not."""
+    no_registry = not (settings.home / "mlflow").exists() and settings.mlflow_uri.startswith("sqlite:")
+    if no_registry and releases.current(engine, slug) is None:
         return None, None  # nothing was ever trained here: no reason to make a registry
     from evertune.releases import mlflow
 
     try:
-        return mlflow.reconcile(settings, slug, release), None
+        return mlflow.reconcile(settings, slug, engine), None
     except EvertuneError as fault:
         return None, str(fault)

@@ -215,7 +215,7 @@ def promote(run_key: str, owner: str, settings: Settings) -> Outcome:
         return {"released": release.generation}
 
     once(held, Step.PROMOTE, work)
-    mend_alias(settings, held.project.slug, ledger_releases.current(held.engine, held.project.slug))
+    mend_alias(settings, held.project.slug, held.engine)
     told = outcome(held.engine, run_key, held.project).model_copy(update={"awaiting_approval": asks})
     runs.finish(held.engine, held.run, told, RunStatus.AWAITING_APPROVAL if asks else RunStatus.FINISHED)
     jobs.discard(settings, run_key, "bundle")  # the registry has it, and each night would leave one more

@@ -16,12 +16,14 @@ from evertune.ledger import engine, releases, runs
 from evertune.ledger import steps as recorded
 from evertune.loop import steps
 from evertune.loop.claim import claim
+from evertune.loop.outcome import outcome
 from evertune.loop.release import promote_by_hand, rollback
 from evertune.project import Project
 from evertune.project.load import load
 from evertune.records import Candidate, Decision, Outcome, RunStatus, Step, UnfitError, UnreachableError, Verdict
-from evertune.releases import mlflow
+from evertune.releases import mlflow, promote
 from evertune.releases.mlflow import RegisteredVersion
+from evertune.releases.promote import RolledBackError
 from evertune.settings import Settings
 
 OWNER = "the tests"
@@ -84,6 +86,40 @@ def test_what_a_person_released_is_told_as_done_although_mlflow_is_away(
     monkeypatch.setattr("evertune.loop.release.check_signature", lambda *_: other)
     assert promote_by_hand(project, warm, by="ann", model_version=2).generation == 2
     assert rollback(project, warm, by="ann").generation == 3
+
+
+def test_a_model_that_a_person_had_rolled_back_is_rejected_in_mlflow_too(
+    warm: Settings, judged: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def banned(*_: object, **__: object) -> None:
+        raise RolledBackError("This very model was taken out of service.")
+
+    told: list[tuple[int, Verdict]] = []
+    monkeypatch.setattr(promote, "promote", banned)
+    monkeypatch.setattr(steps, "outcome", outcome)
+    monkeypatch.setattr(mlflow, "set_verdict", lambda _, __, version, verdict: told.append((version, verdict)))
+    ended = steps.promote(judged, OWNER, warm)
+    ((version, verdict),) = told
+    assert (version, verdict.decision) == (1, Decision.REJECT)
+    assert verdict == ended.verdict
+    assert verdict.reasons == ("it is better", "This very model was taken out of service.")
+
+
+def test_such_a_reject_counts_although_mlflow_is_away(
+    warm: Settings, judged: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def banned(*_: object, **__: object) -> None:
+        raise RolledBackError("This very model was taken out of service.")
+
+    monkeypatch.setattr(promote, "promote", banned)
+    monkeypatch.setattr(steps, "outcome", outcome)
+    monkeypatch.setattr(mlflow, "set_verdict", away)
+    with capture_logs() as logs:
+        steps.promote(judged, OWNER, warm)
+    run = runs.get(engine.ready(warm.database_url), judged)
+    assert run is not None
+    assert (run.status, run.decision) == (RunStatus.FINISHED, Decision.REJECT)
+    assert "the model version does not say that it was refused" in [one["event"] for one in logs]
 
 
 def test_unfit_data_are_told_as_such_where_mlflow_is_away(

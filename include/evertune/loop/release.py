@@ -92,7 +92,7 @@ def refuse(project: Project, settings: Settings, *, by: str, reason: str) -> str
     if verdict is not None:
         reasons = (*verdict.reasons, f"Refused by {by}: {reason}")
         told = verdict.model_copy(update={"decision": Decision.REJECT, "reasons": reasons})
-        with _told_if_mlflow_is_away(project.slug, "the model version does not say that it was refused"):
+        with told_if_mlflow_is_away(project.slug, "the model version does not say that it was refused"):
             mlflow.set_verdict(settings, project.slug, _version_of(waiting, project), told)
     return waiting.key
 
@@ -104,12 +104,13 @@ def mend_alias(settings: Settings, slug: str, ledger: Engine) -> None:
     """
     from evertune.releases import mlflow
 
-    with _told_if_mlflow_is_away(slug, "MLflow's alias is left as it is; `evertune status` looks again"):
+    with told_if_mlflow_is_away(slug, "MLflow's alias is left as it is; `evertune status` looks again"):
         mlflow.reconcile(settings, slug, ledger)
 
 
 @contextlib.contextmanager
-def _told_if_mlflow_is_away(slug: str, what: str) -> Iterator[None]:
+def told_if_mlflow_is_away(slug: str, what: str) -> Iterator[None]:
+    """For what MLflow only repeats of the ledger: a fault of it is logged as ``what``, and the caller goes on."""
     try:
         yield
     except EvertuneError as fault:

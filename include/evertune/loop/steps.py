@@ -20,7 +20,7 @@ from evertune.ledger import steps as ledger_steps
 from evertune.loop import unfinished
 from evertune.loop.held import Held, hold, once
 from evertune.loop.outcome import outcome
-from evertune.loop.release import mend_alias
+from evertune.loop.release import mend_alias, told_if_mlflow_is_away
 from evertune.records import (
     Candidate,
     Dataset,
@@ -217,9 +217,18 @@ def promote(run_key: str, owner: str, settings: Settings) -> Outcome:
     once(held, Step.PROMOTE, work)
     mend_alias(settings, held.project.slug, held.engine)
     told = outcome(held.engine, run_key, held.project).model_copy(update={"awaiting_approval": asks})
+    if told.verdict is not None and told.verdict.decision is not verdict.decision:  # refused: `judge` had said promote
+        _tell_registry(held, told.verdict)
     runs.finish(held.engine, held.run, told, RunStatus.AWAITING_APPROVAL if asks else RunStatus.FINISHED)
     jobs.discard(settings, run_key, "bundle")  # the registry has it, and each night would leave one more
     return told
+
+
+def _tell_registry(held: Held, verdict: Verdict) -> None:
+    from evertune.releases import mlflow
+
+    with told_if_mlflow_is_away(held.project.slug, "the model version does not say that it was refused"):
+        mlflow.set_verdict(held.settings, held.project.slug, _tuned(held)[0].model_version, verdict)
 
 
 def fail(run_key: str, owner: str, settings: Settings, message: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,9 +31,12 @@ from evertune.records import (
 )
 from evertune.releases import mlflow, promote
 from evertune.releases.mlflow import RegisteredVersion
+from evertune.releases.mlflow.store import MissingError
 from evertune.settings import Settings
 
 SLUG = "small-reviews"
+PARTS = ("fetch", "fetch_checks", "fetch_card")
+"""What a server fetches of a version."""
 
 
 class Registry:
@@ -41,6 +46,8 @@ class Registry:
         self.where = where
         self.runs: dict[int, str] = {}
         self.gone: set[int] = set()
+        self.lost: set[tuple[str, int]] = set()
+        """Of which version which artefacts were deleted."""
         self.verdicts: list[tuple[int, Verdict]] = []
 
     def describe(self, _: Settings, __: str, version: int) -> RegisteredVersion:
@@ -52,6 +59,10 @@ class Registry:
             version=version, run_key=self.runs[version], digest=digest, verdict=None, description="", tags=tags
         )
 
+    def find(self, what: str, version: int) -> None:
+        if (what, version) in self.lost:
+            raise MissingError(f"/artefacts/{version}/{what} is gone from MLflow's artefacts.")
+
     def set_verdict(self, _: Settings, __: str, version: int, verdict: Verdict) -> None:
         self.verdicts.append((version, verdict))
 
@@ -62,6 +73,8 @@ def registry(environment: Settings, monkeypatch: pytest.MonkeyPatch) -> Registry
     monkeypatch.setattr(mlflow, "describe", made.describe)
     monkeypatch.setattr(mlflow, "set_verdict", made.set_verdict)
     monkeypatch.setattr(mlflow, "reconcile", lambda *_: None)
+    for name in PARTS:
+        monkeypatch.setattr(mlflow, name, lambda _, __, version, *___, name=name: made.find(name, version))
     return made
 
 
@@ -119,6 +132,57 @@ def test_a_rollback_to_a_model_that_is_gone_is_refused_and_commits_nothing(
             rollback(project, environment, by="ann")
     assert current(ledger).generation == 2
     assert rollback(project, environment, by="ann").model_version == 1
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_version_whose_files_were_deleted_is_not_released(
+    environment: Settings, registry: Registry, project: Project, ledger: Engine, part: str
+) -> None:
+    for number in (1, 2):
+        night(ledger, registry, number)
+    registry.lost = {(part, 1)}
+    for release in (rollback, partial(promote_by_hand, model_version=1)):
+        with pytest.raises(EvertuneError, match=rf"Version 1 .* cannot answer: .*{part} is gone.*Nothing was changed"):
+            release(project, environment, by="ann")
+    assert current(ledger).generation == 2
+    registry.lost = {(part, 2)}
+    assert rollback(project, environment, by="ann").model_version == 1
+
+
+def test_a_look_takes_no_kept_copy_for_an_answer_and_leaves_nothing(
+    environment: Settings, registry: Registry, project: Project, ledger: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[Path] = []
+
+    def fetch(_: Settings, __: str, ___: int, ____: str, to: Path) -> Path:
+        assert not to.exists()
+        to.mkdir()
+        fetched.append(to)
+        return to
+
+    monkeypatch.setattr(mlflow, "fetch", fetch)
+    night(ledger, registry, 1)
+    for _ in range(2):
+        promote_by_hand(project, environment, by="ann", model_version=1)
+    assert len(fetched) == 2
+    assert not [path for path in fetched if path.parent.exists()]
+
+
+def test_a_promotion_that_somebody_else_was_faster_with_is_refused(
+    environment: Settings, registry: Registry, project: Project, ledger: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        night(ledger, registry, number)
+    look = registry.describe
+
+    def slowly(*asked: Any) -> RegisteredVersion:
+        promote.rollback(ledger, SLUG, "bob")
+        return look(*asked)
+
+    monkeypatch.setattr(mlflow, "describe", slowly)
+    with pytest.raises(EvertuneError, match="nothing was changed"):
+        promote_by_hand(project, environment, by="ann", model_version=2)
+    assert (current(ledger).generation, current(ledger).approved_by) == (3, "bob")
 
 
 def test_a_rollback_that_somebody_else_was_faster_with_is_refused(

@@ -83,7 +83,7 @@ def test_what_a_person_released_is_told_as_done_although_mlflow_is_away(
 ) -> None:
     steps.promote(judged, OWNER, warm)
     other = RegisteredVersion(version=2, digest="digest 2", run_key=judged, verdict=None, description="", tags={})
-    monkeypatch.setattr("evertune.loop.release.check_signature", lambda *_: other)
+    monkeypatch.setattr("evertune.loop.release.look", lambda *_: other)
     assert promote_by_hand(project, warm, by="ann", model_version=2).generation == 2
     assert rollback(project, warm, by="ann").generation == 3
 

@@ -19,6 +19,7 @@ from tests.quick import SLUG, evertune
 from evertune.ledger import engine, releases, runs, steps
 from evertune.records import RunStatus, Step
 from evertune.releases import mlflow
+from evertune.releases.mlflow import model_folder
 from evertune.releases.mlflow.store import CHAMPION, connect
 from evertune.settings import Settings
 
@@ -148,6 +149,20 @@ def test_a_person_may_let_any_version_answer_and_go_back(approved: Told, undecid
     assert mlflow.alias(where, SLUG) == back["model_version"]
     found = releases.history(engine.ready(where.database_url), SLUG)
     assert [(one.generation, one.model_version) for one in reversed(found)] == [(1, 3), (2, 2), (3, 1), (4, 3)]
+
+
+def test_a_version_whose_files_were_deleted_is_not_released(approved: Told) -> None:
+    where = approved.where
+    before = _status(where)["release"]
+    bundle = mlflow.version_folder(where, SLUG, 2) / model_folder.BUNDLE
+    bundle.rename(aside := bundle.with_name("aside"))
+    try:
+        status, told = evertune(where, "release", "promote", SLUG, "--model-version", "2")
+    finally:
+        aside.rename(bundle)
+    assert status == 1
+    assert told["error"]["message"].startswith(f"Version 2 of {SLUG} cannot answer: {bundle} is gone")
+    assert _status(where)["release"] == before
 
 
 def test_a_yes_to_nothing_is_refused_and_says_what_to_do(approved: Told) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -34,7 +36,8 @@ def promote_by_hand(
     """Let a model version answer from now on.
 
     Without ``model_version`` it is the one whose run awaits approval. ``expected`` is the generation that the person
-    saw; where another answers by now, :class:`StaleError` is raised rather than that one silently replaced.
+    saw; where another answers by now, :class:`StaleError` is raised rather than that one silently replaced. Its files
+    are looked at first (:func:`look`): what no server can load must not become the generation that answers.
     """
     from evertune.releases import promote
 
@@ -47,8 +50,8 @@ def promote_by_hand(
                 "--model-version N"
             )
         model_version = _version_of(waiting, project)
-    found = check_signature(project.slug, model_version, None, settings)
-    current = releases.current(engine, project.slug)
+    current = releases.current(engine, project.slug)  # before the look, which takes its time
+    found = look(project.slug, model_version, None, settings)
     if expected is None:
         is_waiting = waiting is not None and waiting.key == found.run_key
         expected = waiting.champion if waiting and is_waiting else current.generation if current else 0
@@ -63,13 +66,13 @@ def promote_by_hand(
 def rollback(project: Project, settings: Settings, *, by: str, to: int | None = None, reason: str = "") -> Release:
     """Let an earlier generation's model answer again, as a new generation; ``to`` is the one before by default.
 
-    Its bundle is looked at first: a generation that no server can load must not become the one that answers.
+    Its files are looked at first, as in :func:`promote_by_hand`.
     """
     from evertune.releases import promote
 
     engine = ledger_engine.ready(settings.database_url)
     goal, now = promote.target(engine, project.slug, to), releases.current(engine, project.slug)
-    check_signature(project.slug, goal.model_version, goal.digest, settings)
+    look(project.slug, goal.model_version, goal.digest, settings)
     release = promote.rollback(
         engine, project.slug, by=by, to=goal.generation, expected=now.generation if now else 0, reason=reason
     )
@@ -129,6 +132,29 @@ def check_signature(slug: str, version: int, digest: str | None, settings: Setti
     if digest is not None and found.digest != digest:
         raise CorruptError(f"Version {version} of {slug} in MLflow is not the model that was released. Do not use it.")
     signing.verify(found.digest, found.tags.get("evertune.signature", ""), settings)
+    return found
+
+
+def look(slug: str, version: int, digest: str | None, settings: Settings) -> RegisteredVersion:
+    """:func:`check_signature`, and everything that a server will fetch of the version is there and is what was signed.
+
+    Fetched anew from MLflow and thrown away: a copy that this machine has kept says nothing of what servers will find.
+    """
+    from evertune.releases import mlflow
+    from evertune.releases.mlflow.store import MissingError
+
+    found = check_signature(slug, version, digest, settings)
+    settings.home.mkdir(parents=True, exist_ok=True)  # not there yet where ledger and MLflow are servers
+    try:
+        with tempfile.TemporaryDirectory(prefix=".look-", dir=settings.home) as aside:
+            mlflow.fetch(settings, slug, version, found.digest, Path(aside) / "bundle")
+            mlflow.fetch_checks(settings, slug, version, Path(aside) / "checks.parquet")
+            mlflow.fetch_card(settings, slug, version)
+    except MissingError as fault:
+        raise EvertuneError(
+            f"Version {version} of {slug} cannot answer: {fault} Nothing was changed. Restore the files, or take "
+            f"another version: evertune release list {slug}."
+        ) from fault
     return found
 
 

@@ -6,8 +6,16 @@ version answers, whatever the gate said. `refuse` says no to the run that awaits
 is released, so the task ends as skipped. `rollback` lets the model of an earlier generation answer again.
 
 ## What happens when two meet
-A release is a compare-and-set on the project's generation: who comes second is refused with the reason and changes
-nothing. Each is a new generation, in the ledger's chain of events with the name of who asked; the reason stands beside.
+A release is a compare-and-set on the project's generation: where another one answers than the person saw, it is refused
+with the reason and changes nothing. `expected_generation` says which that was; left empty, it is the one that answered
+when the form was sent. So of two forms that are sent before either is done, one acts; the same rollback of the same
+person, sent twice or run again after a clearing, finds itself done. A form without `expected_generation` that is sent
+after the other one is done is a new decision: two rollbacks after one another go back two models.
+
+Each release is a new generation, in the ledger's chain of events with the name of who asked; the reason stands beside.
+
+## What is looked at first
+The version's signature, and that MLflow still has the files that servers fetch: what cannot answer is not released.
 """
 
 from __future__ import annotations
@@ -31,6 +39,13 @@ def params() -> dict[str, Param]:
             None, description="promote: which version; empty for the one awaiting approval", **whole
         ),
         "generation": Param(None, description="rollback: to which generation; empty for the one before", **whole),
+        "expected_generation": Param(
+            None,
+            type=["null", "integer"],
+            minimum=0,
+            description="promote, rollback: the generation that you saw answer (0: none); where another does by now, "
+            "nothing is changed. Empty: the one that answered when this form was sent",
+        ),
         "reason": Param("", type="string", maxLength=500, description="Why, for the ledger"),
     }
 

@@ -131,10 +131,13 @@ def release(slug: str) -> None:
         if params["action"] == "refuse":
             refused = loop.refuse(project, where, by=by, reason=reason)
             raise AirflowSkipException(f"The model of {refused} is refused; what answered before goes on.")
+        told = {"by": by, "reason": reason, "expected": params["expected_generation"]}
+        if told["expected"] is None:  # by a moment that no second try and no clearing changes, so that none acts again
+            told["expected"] = loop.answered_at(project, where, context["dag_run"].run_after)
         if params["action"] == "promote":
-            done = loop.promote_by_hand(project, where, by=by, model_version=params["model_version"], reason=reason)
+            done = loop.promote_by_hand(project, where, model_version=params["model_version"], **told)
         else:
-            done = loop.rollback(project, where, by=by, to=params["generation"], reason=reason)
+            done = loop.rollback(project, where, to=params["generation"], **told)
     log.info("%s: generation %s answers with model version %s", slug, done.generation, done.model_version)
 
 

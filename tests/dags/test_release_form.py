@@ -17,6 +17,7 @@ pytestmark = pytest.mark.integration
 SCRIPT = """
 import json
 import tasks, release
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from evertune import loop
 from airflow.sdk.exceptions import AirflowSkipException
@@ -29,10 +30,13 @@ for name, answer in (("promote_by_hand", done), ("refuse", "run-1"), ("rollback"
         return answer
     setattr(loop, name, call)
 
+moment = datetime(2026, 1, 1, tzinfo=UTC)
+loop.answered_at = lambda project, where, when: 7 if when == moment else None
 form = release.params()
-for action in form["action"].schema["enum"]:
+for action, expected in [*((one, None) for one in form["action"].schema["enum"]), ("promote", 0), ("rollback", 3)]:
     params = {name: param.value for name, param in form.items()} | {"action": action, "reason": "because"}
-    run = SimpleNamespace(triggering_user_name="ann")
+    params["expected_generation"] = expected
+    run = SimpleNamespace(triggering_user_name="ann", run_after=moment)
     tasks.get_current_context = lambda params=params: {"params": params, "dag_run": run}
     try:
         tasks.release("small-reviews")
@@ -49,9 +53,11 @@ def test_each_action_is_done_with_the_name_and_the_reason_of_who_asked(environme
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     line = next(line for line in done.stdout.splitlines() if line.startswith("FOUND "))
-    promoted, refused, skipped, rolled_back = json.loads(line.removeprefix("FOUND "))
+    promoted, refused, skipped, rolled_back, *as_seen = json.loads(line.removeprefix("FOUND "))
     who = {"by": "ann", "reason": "because"}
-    assert promoted == ["promote_by_hand", {**who, "model_version": None}]
+    sent = {**who, "expected": 7}
+    assert promoted == ["promote_by_hand", {**sent, "model_version": None}], "what answered when the form was sent"
     assert refused == ["refuse", who]
     assert skipped[0] == "skipped", "nothing was released, so nobody must be told of a new champion"
-    assert rolled_back == ["rollback", {**who, "to": None}]
+    assert rolled_back == ["rollback", {**sent, "to": None}]
+    assert [told["expected"] for _, told in as_seen] == [0, 3], "what the form says the person saw"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from typer.testing import CliRunner
 from evertune.cli.main import app
 from evertune.files import CorruptError
 from evertune.ledger import engine, releases, runs, triggers
-from evertune.loop import promote_by_hand, refuse, rollback
+from evertune.loop import answered_at, promote_by_hand, refuse, rollback
 from evertune.models import signing
 from evertune.project import Project
 from evertune.project.load import load
@@ -26,6 +28,7 @@ from evertune.records import (
     Outcome,
     Release,
     RunStatus,
+    StaleError,
     UnreachableError,
     Verdict,
 )
@@ -200,6 +203,37 @@ def test_a_rollback_that_somebody_else_was_faster_with_is_refused(
     with pytest.raises(EvertuneError, match="nothing was changed"):
         rollback(project, environment, by="ann")
     assert (current(ledger).generation, current(ledger).approved_by) == (3, "bob")
+
+
+def test_a_release_over_another_generation_than_the_person_saw_is_refused(
+    registry: Registry, project: Project, ledger: Engine
+) -> None:
+    for number in (1, 2, 3):
+        night(ledger, registry, number)
+    for command in (["rollback", SLUG], ["promote", SLUG, "--model-version", "3"]):
+        done = CliRunner().invoke(app, ["release", *command, "--expected", "1"])
+        assert isinstance(done.exception, StaleError)
+    assert current(ledger).generation == 3
+    back = evertune("release", "rollback", SLUG, "--expected", "3")
+    assert (back["generation"], back["model_version"]) == (4, 2)
+    assert evertune("release", "rollback", SLUG, "--expected", "3") == back, "the same again, as after a lost answer"
+    assert evertune("release", "promote", SLUG, "--model-version", "3", "--expected", "4")["generation"] == 5
+
+
+def test_a_form_is_about_what_answered_when_it_was_sent(
+    environment: Settings, registry: Registry, project: Project, ledger: Engine
+) -> None:
+    assert answered_at(project, environment, datetime.now(UTC)) == 0
+    for number in (1, 2, 3):
+        night(ledger, registry, number)
+    sent = current(ledger).created
+    for _ in range(2):  # two forms, or one whose task was cleared: the second finds the rollback done
+        expected = answered_at(project, environment, sent)
+        assert expected == 3
+        assert rollback(project, environment, by="ann", expected=expected).model_version == 2
+        time.sleep(0.002)
+    assert current(ledger).generation == 4
+    assert answered_at(project, environment, sent - timedelta(days=1)) == 0
 
 
 def test_the_reasons_of_a_person_are_kept_and_listed(registry: Registry, project: Project, ledger: Engine) -> None:

@@ -8,7 +8,7 @@ from tests.ledgers import empty, ledger, no_fsync, template, url
 
 from evertune.ledger import events, releases, runs, steps, triggers
 from evertune.records import Cause, Decision, EvertuneError, Outcome, Release, Run, RunStatus, StaleError, Step, Verdict
-from evertune.releases.promote import RolledBackError, promote, refuse, rollback, target
+from evertune.releases.promote import RolledBackError, promote, refuse, repeated, rollback, target
 
 __all__ = ["empty", "ledger", "no_fsync", "template", "url"]
 
@@ -208,6 +208,31 @@ def test_a_rollback_of_something_else_than_was_seen_is_refused(ledger: Engine, n
     with pytest.raises(StaleError):
         rollback(ledger, "spam", "bob", expected=2)
     assert answers(ledger) == (3, 1)
+
+
+def test_the_same_rollback_again_returns_what_it_made(ledger: Engine, night: Callable[[int], Release]) -> None:
+    for number in (1, 2, 3):
+        night(number)
+    assert repeated(ledger, "spam", "ann", None, 3) is None
+    made = rollback(ledger, "spam", "ann", expected=3)
+    assert rollback(ledger, "spam", "ann", expected=3) == made
+    assert rollback(ledger, "spam", "ann", 2, expected=3) == made
+    assert repeated(ledger, "spam", "ann", None, 3) == made
+    assert answers(ledger) == (4, 2)
+    for by, to in (("bob", None), ("ann", 1)):
+        assert repeated(ledger, "spam", by, to, 3) is None
+        with pytest.raises(StaleError, match="nothing was changed"):
+            rollback(ledger, "spam", by, to, expected=3)
+    night(5)
+    assert repeated(ledger, "spam", "gate", None, 4) is None, "a promotion is no rollback"
+
+
+def test_a_look_at_another_generation_than_was_seen_is_refused(ledger: Engine, night: Callable[[int], Release]) -> None:
+    for number in (1, 2):
+        night(number)
+    assert target(ledger, "spam", expected=2).generation == 1
+    with pytest.raises(StaleError, match="Generation 2 of spam answers now, not 1"):
+        target(ledger, "spam", expected=1)
 
 
 def test_a_model_that_was_rolled_back_returns_only_by_hand(

@@ -16,11 +16,20 @@ from evertune.settings import load as load_settings
 app = typer.Typer(help="Promote or refuse a model version, or go back to an earlier one.", no_args_is_help=True)
 Reason = Annotated[str, typer.Option(help="Why, for the ledger.")]
 
+Expected = Annotated[
+    int | None,
+    typer.Option(
+        min=0, metavar="GENERATION",
+        help="The one that you saw answer (0: none): where another does by now, nothing is changed.",
+    ),
+]  # fmt: skip
+
 
 @app.command()
 def promote(
     project: output.ProjectName,
     model_version: Annotated[int | None, typer.Option(help="Which; without it the one awaiting approval.")] = None,
+    expected: Expected = None,
     reason: Reason = "",
     json: output.Json = False,
 ) -> None:
@@ -29,7 +38,7 @@ def promote(
 
     where = load_settings()
     loaded, by = load(find(project, where)), user.name()
-    _tell(promote_by_hand(loaded, where, by=by, model_version=model_version, reason=reason), json)
+    _tell(promote_by_hand(loaded, where, by=by, model_version=model_version, expected=expected, reason=reason), json)
 
 
 @app.command()
@@ -53,6 +62,7 @@ def refuse(
 def rollback(
     project: output.ProjectName,
     to: Annotated[int | None, typer.Option(help="Generation to go back to; without it the one before.")] = None,
+    expected: Expected = None,
     reason: Reason = "",
     json: output.Json = False,
 ) -> None:
@@ -60,7 +70,10 @@ def rollback(
     from evertune.loop import rollback as roll_back
 
     where = load_settings()
-    _tell(roll_back(load(find(project, where)), where, by=user.name(), to=to, reason=reason), json)
+    _tell(
+        roll_back(load(find(project, where)), where, by=user.name(), to=to, expected=expected, reason=reason),
+        json,
+    )
 
 
 @app.command("list")

@@ -6,7 +6,7 @@ functions as :func:`run`, which does a whole pass in one process.
 
 from evertune.loop.claim import claim
 from evertune.loop.outcome import outcome
-from evertune.loop.release import promote_by_hand, refuse, rollback
+from evertune.loop.release import answered_at, promote_by_hand, refuse, rollback
 from evertune.loop.run import Progress, run
 from evertune.loop.status import ProjectStatus, status
 from evertune.loop.steps import STEPS, data_docs, fail, judge, prepare, promote, snapshot, tune, validate
@@ -15,6 +15,7 @@ __all__ = [
     "STEPS",
     "Progress",
     "ProjectStatus",
+    "answered_at",
     "claim",
     "data_docs",
     "fail",

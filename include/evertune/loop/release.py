@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,21 +64,45 @@ def promote_by_hand(
     return release
 
 
-def rollback(project: Project, settings: Settings, *, by: str, to: int | None = None, reason: str = "") -> Release:
+def rollback(
+    project: Project,
+    settings: Settings,
+    *,
+    by: str,
+    to: int | None = None,
+    expected: int | None = None,
+    reason: str = "",
+) -> Release:
     """Let an earlier generation's model answer again, as a new generation; ``to`` is the one before by default.
 
+    ``expected`` is as in :func:`promote_by_hand`; with it, the same rollback again changes nothing more. Without it,
+    going back twice goes back two models.
     Its files are looked at first, as in :func:`promote_by_hand`.
     """
     from evertune.releases import promote
 
     engine = ledger_engine.ready(settings.database_url)
-    goal, now = promote.target(engine, project.slug, to), releases.current(engine, project.slug)
-    look(project.slug, goal.model_version, goal.digest, settings)
-    release = promote.rollback(
-        engine, project.slug, by=by, to=goal.generation, expected=now.generation if now else 0, reason=reason
-    )
+    if expected is None:
+        now = releases.current(engine, project.slug)
+        expected = now.generation if now else 0
+    release = promote.repeated(engine, project.slug, by, to, expected)
+    if release is None:
+        goal = promote.target(engine, project.slug, to, expected=expected)
+        look(project.slug, goal.model_version, goal.digest, settings)
+        release = promote.rollback(
+            engine, project.slug, by=by, to=goal.generation, expected=expected, reason=reason
+        )  # fmt: skip
     mend_alias(settings, project.slug, engine)
     return release
+
+
+def answered_at(project: Project, settings: Settings, when: datetime) -> int:
+    """The generation that answered then, 0 where none did: what a person who asked for something then had decided on.
+
+    By the ledger's clock. Where the one that ``when`` was read from is ahead, a release of that moment counts as seen.
+    """
+    past = releases.history(ledger_engine.ready(settings.database_url), project.slug)
+    return next((release.generation for release in past if release.created <= when), 0)
 
 
 def refuse(project: Project, settings: Settings, *, by: str, reason: str) -> str:

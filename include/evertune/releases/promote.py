@@ -69,14 +69,24 @@ def promote(  # noqa: PLR0917 - the columns of one row
         return as_release(release)
 
 
-def target(engine: Engine, project: str, to: int | None = None) -> Release:
+def target(engine: Engine, project: str, to: int | None = None, *, expected: int | None = None) -> Release:
     """The generation that :func:`rollback` would go back to, for a look at it before.
 
     Without ``to``, that is the newest one whose model is neither the present one nor itself rolled back, so that
-    going back twice goes back two models.
+    going back twice goes back two models. Raises :class:`StaleError` as that does.
     """
     with reading(engine) as session:
-        return as_release(_target(_history(session, project), project, to))
+        past = _history(session, project)
+        if expected is not None:
+            _compare(past[-1] if past else None, project, expected)
+        return as_release(_target(past, project, to))
+
+
+def repeated(engine: Engine, project: str, by: str, to: int | None, expected: int) -> Release | None:
+    """The release that this very :func:`rollback` has made already: the same person's, over the same generation."""
+    with reading(engine) as session:
+        made = _repeated(session, project, by, to, expected)
+        return as_release(made) if made else None
 
 
 def rollback(
@@ -84,12 +94,14 @@ def rollback(
 ) -> Release:
     """Let an earlier generation's model (that of :func:`target`) answer again, as a new generation.
 
-    ``expected`` refuses (:class:`StaleError`) where another generation answers
-    than the person has seen.
+    ``expected`` refuses (:class:`StaleError`) where another generation answers than the person has seen; with it, the
+    same rollback again returns the release that it made.
     """
     with writing(engine) as session:
         past = _history(session, project)
         if expected is not None:
+            if made := _repeated(session, project, by, to, expected):
+                return as_release(made)
             _compare(past[-1] if past else None, project, expected)
         goal = _target(past, project, to)
         release = ReleaseRow(
@@ -138,6 +150,12 @@ def _compare(present: ReleaseRow | None, project: str, expected: int) -> None:
             f"Generation {answers} of {project} answers now, not {expected}, which this was decided against: nothing "
             "was changed. Look at `evertune status` and decide again."
         )
+
+
+def _repeated(session: Session, project: str, by: str, to: int | None, expected: int) -> ReleaseRow | None:
+    made = session.get(ReleaseRow, (project, expected + 1))
+    same = made is not None and made.kind == ROLLBACK and made.approved_by == printable(by)
+    return made if made and same and to in {None, made.restored} else None
 
 
 def _check_digest(session: Session, project: str, model_version: int, digest: str) -> None:

@@ -26,7 +26,7 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, chain, task
+from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, chain, literal, task
 
 from assets import champion, drift_alert
 from evertune.project import Project
@@ -84,7 +84,7 @@ def invalid(name: str, faults: str) -> DAG:
     """The DAG of a file that is no project: it tells what is wrong, and harms no other."""
     told = f"# {name} is not a valid project file\n\n```\n{faults}\n```\n\nMend it; `evertune validate` checks it."
     with DAG(f"retrain__{name}", schedule=None, doc_md=told, tags=["evertune", "invalid"]) as dag:
-        _task("invalid", tell)(faults)
+        _task("invalid", tell)(literal(faults))  # they quote the file, which is no template of Airflow's
     return dag
 
 

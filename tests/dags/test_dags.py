@@ -25,6 +25,7 @@ pytestmark = pytest.mark.integration
 
 HEAVY = ("torch", "transformers", "peft", "mlflow", "great_expectations", "evidently", "pandas", "dvc")
 DAG_FILES = {"monitor.py": "monitor__", "retrain.py": "retrain__", "release.py": "release__", "score.py": "score__"}
+TEMPLATE = "{{ 7*7 }} ok {% if %}"
 NO_DAGS = {"assets.py", "notices.py", "retries.py", "tasks.py"}
 
 
@@ -34,7 +35,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, registry: Path, airflow_db
     root = tmp_path_factory.mktemp("airflow")
     where = quick.home(root, registry)
     quick.write(where, slug="small-reviews")
-    (where.projects / "broken.yaml").write_text("schema_version: 1\nslug: broken\n")
+    (where.projects / "broken.yaml").write_text(f"schema_version: 1\nslug: broken\ntask: '{TEMPLATE}'\n")
     yield quick.airflow(where, airflow_db)
     shutil.rmtree(root, ignore_errors=True)
 
@@ -46,10 +47,15 @@ def _python(environment: dict[str, str], *arguments: str) -> str:
 
 
 def _run(environment: dict[str, str], dag_id: str, conf: dict[str, object]) -> dict[str, str]:
+    return _told(environment, dag_id, conf)[0]
+
+
+def _told(environment: dict[str, str], dag_id: str, conf: dict[str, object]) -> tuple[dict[str, str], str]:
+    """The states of the DAG run and its tasks, and all that was printed."""
     printed = _python(environment, str(Path(__file__).parent / "run_dag.py"), dag_id, json.dumps(conf))
     line = next(line for line in printed.splitlines() if line.startswith("STATES "))
     states: dict[str, str] = json.loads(line.removeprefix("STATES "))
-    return states
+    return states, printed
 
 
 def test_every_dag_file_is_listed_here() -> None:
@@ -74,8 +80,12 @@ def test_parsing_finds_every_dag_and_imports_nothing_heavy(airflow: dict[str, st
     assert "invalid" in found["tags"]["retrain__broken"]
 
 
-def test_the_dag_of_a_broken_file_tells_the_fault(airflow: dict[str, str]) -> None:
-    assert _run(airflow, "retrain__broken", {})["invalid"] == "failed"
+def test_the_dag_of_a_broken_file_tells_the_fault_in_the_words_of_the_file(airflow: dict[str, str]) -> None:
+    states, printed = _told(airflow, "retrain__broken", {})
+    assert states["invalid"] == "failed"
+    _, faults = load_all(load(airflow))
+    assert any(TEMPLATE in str(fault) for fault in faults)
+    assert "\n".join(map(str, faults)) in printed
 
 
 def test_a_monitor_without_traffic_wakes_nobody(airflow: dict[str, str]) -> None:

@@ -48,13 +48,11 @@ def claim(slug: str) -> str:
     from evertune.project.options import Method
 
     context = get_current_context()
-    where = settings.load()
-    project = load(find(slug, where))
-    params = context["params"]
-    if params["method"] != AS_IN_FILE:
-        project = project.with_method(Method(params["method"]))
-    cause = _cause(context)
+    where, params, cause = settings.load(), context["params"], _cause(context)
     with translated():
+        project = load(find(slug, where))
+        if params["method"] != AS_IN_FILE:
+            project = project.with_method(Method(params["method"]))
         run = loop.claim(
             project, where, owner=_owner(), cause=cause, key=_owner(), reason=params["reason"], force=params["force"]
         )
@@ -125,9 +123,9 @@ def release(slug: str) -> None:
     context, where = get_current_context(), settings.load()
     params = context["params"]
     by = str(getattr(context["dag_run"], "triggering_user_name", None) or "airflow")
-    project = load(find(slug, where))
     reason = params["reason"]
     with translated():
+        project = load(find(slug, where))
         if params["action"] == "refuse":
             refused = loop.refuse(project, where, by=by, reason=reason)
             raise AirflowSkipException(f"The model of {refused} is refused; what answered before goes on.")

@@ -6,10 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import Any
 
 import pytest
+from tests import quick
 from tests.support import ROOT
+
+from evertune.settings import Settings
 
 pytestmark = pytest.mark.integration
 
@@ -31,19 +34,49 @@ for fault in (UnreachableError("away"), UnfitError("bad rows"), ZeroDivisionErro
 print("FOUND " + json.dumps(found))
 """
 
+TASKS = """
+import json
+import tasks
+from airflow.sdk.exceptions import AirflowFailException
 
-def test_what_no_retry_can_mend_fails_at_once(tmp_path: Path) -> None:
+class Run: run_type, dag_id, run_id = "manual", "some__broken", "manual__1"
+form = {"method": tasks.AS_IN_FILE, "reason": "", "force": False, "action": "promote", "model_version": None,
+        "source": "texts.parquet", "sink": "scored.parquet", "column": None}
+tasks.get_current_context = lambda: {"dag_run": Run, "params": form}
+found = {}
+for task in (tasks.claim, tasks.release, tasks.score, tasks.cut_windows, tasks.check_windows, tasks.decide):
+    try:
+        task("broken")
+    except Exception as raised:
+        found[task.__name__] = [isinstance(raised, AirflowFailException), str(raised)]
+print("FOUND " + json.dumps(found))
+"""
+
+
+def printed(script: str, where: Settings) -> Any:
+    """What the script says that it found."""
     paths = os.pathsep.join([str(ROOT / "dags"), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths, "AIRFLOW_HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False
-    )  # fmt: skip
+    environment = quick.environment(where) | {"PYTHONPATH": paths, "AIRFLOW_HOME": str(where.home)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     line = next(line for line in done.stdout.splitlines() if line.startswith("FOUND "))
-    found = json.loads(line.removeprefix("FOUND "))
+    return json.loads(line.removeprefix("FOUND "))
+
+
+def test_what_no_retry_can_mend_fails_at_once(where: Settings) -> None:
+    found = printed(SCRIPT, where)
     assert {name: how for name, (how, _) in found.items()} == {
         "UnreachableError": "as it is", "UnfitError": "fails", "ZeroDivisionError": "fails", "OSError": "fails",
         "ConnectionResetError": "as it is", "AirflowSkipException": "as it is", "SystemExit": "as it is",
     }  # fmt: skip
     assert found["ZeroDivisionError"][1] == "ZeroDivisionError: a mistake"
     assert found["UnfitError"][1] == "bad rows"
+
+
+def test_a_project_file_that_was_made_unfit_meanwhile_fails_each_task_at_once(where: Settings) -> None:
+    where.projects.mkdir()
+    (file := where.projects / "broken.yaml").write_text("slug: broken\ndata: {\n")
+    found = printed(TASKS, where)
+    assert set(found) == {"claim", "release", "score", "cut_windows", "check_windows", "decide"}
+    assert [name for name, (at_once, _) in found.items() if not at_once] == []
+    assert all(f"{file}:2:" in told for _, told in found.values())

@@ -16,6 +16,7 @@ from typing import Any
 from airflow.sdk import BaseNotifier, task
 
 from evertune import settings
+from evertune.records import UnfitError
 
 log = logging.getLogger("evertune")
 
@@ -82,7 +83,12 @@ def notices(slug: str) -> None:
     from evertune.project.load import find, load
 
     where = settings.load()
-    notify.tell(load(find(slug, where)), where)
+    try:
+        project = load(find(slug, where))
+    except UnfitError as fault:
+        log.warning("Nobody is told until the project file is mended, which says whom to tell:\n%s", fault)
+        return
+    notify.tell(project, where)
 
 
 def last(slug: str) -> Any:

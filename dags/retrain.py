@@ -16,13 +16,15 @@ tasks after `claim` are skipped. Where the verdict is no, or a person must say y
 It is tried again where that can help (a service away, a worker killed): the step goes on where it was, and a training
 that still runs is attached to, not started twice. What a person must mend first (unfit data, a wrong
 login, a full disk, a mistake in code) fails at once with the reason.
+Where the project file is edited into an unfit one, this page tells its faults and a new run fails at `claim` with them;
+one that is under way goes on with the project as it was.
 Whatever happened, `notify` tells the project's webhooks at the end.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,8 @@ from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, P
 
 from assets import champion, drift_alert
 from evertune.project import Project
-from evertune.project.load import load_all
+from evertune.project.load import intended_slug, load_all
+from evertune.project.slugs import is_slug
 from evertune.settings import load
 from notices import FailedTask, last
 from retries import RETRIES
@@ -59,6 +62,20 @@ def _task(task_id: str, function: Any, **options: Any) -> Any:
     return task(task_id=task_id, **options)(function)
 
 
+def _steps(slug: str, run_key: Any, outlets: Sequence[Asset]) -> None:
+    """What follows the claim, the same in every DAG of this file."""
+    steps = [
+        _task("snapshot", perform)("snapshot", run_key),
+        _task("validate", perform)("validate", run_key),
+        _task("prepare", perform)("prepare", run_key),
+        _task("tune", perform, pool="gpu")("tune", run_key),
+        _task("judge", perform)("judge", run_key),
+        _task("promote", perform, outlets=outlets)("promote", run_key),
+    ]
+    steps[1].operator.operator_extra_links = (DataDocs(),)
+    chain(*steps, last(slug))
+
+
 def retrain(project: Project) -> DAG:
     """The DAG of one project."""
     settings: dict[str, Any] = {"owner": project.owner, "on_failure_callback": FailedTask(project.slug), **RETRIES}
@@ -66,34 +83,34 @@ def retrain(project: Project) -> DAG:
         f"retrain__{project.slug}", schedule=schedule(project), catchup=False, max_active_runs=1, params=params(),
         description=project.description, doc_md=__doc__, tags=["evertune", project.slug], default_args=settings,
     ) as dag:  # fmt: skip
-        run_key = _task("claim", claim)(project.slug)
-        steps = [
-            _task("snapshot", perform)("snapshot", run_key),
-            _task("validate", perform)("validate", run_key),
-            _task("prepare", perform)("prepare", run_key),
-            _task("tune", perform, pool="gpu")("tune", run_key),
-            _task("judge", perform)("judge", run_key),
-            _task("promote", perform, outlets=[champion(project.slug)])("promote", run_key),
-        ]
-        steps[1].operator.operator_extra_links = (DataDocs(),)
-        chain(*steps, last(project.slug))
+        _steps(project.slug, _task("claim", claim)(project.slug), [champion(project.slug)])
     return dag
 
 
 def invalid(name: str, faults: str) -> DAG:
-    """The DAG of a file that is no project: it tells what is wrong, and harms no other."""
-    told = f"# {name} is not a valid project file\n\n```\n{faults}\n```\n\nMend it; `evertune validate` checks it."
-    with DAG(f"retrain__{name}", schedule=None, doc_md=told, tags=["evertune", "invalid"]) as dag:
-        _task("invalid", tell)(literal(faults))  # they quote the file, which is no template of Airflow's
+    """The DAG of a file that is no project: its first task fails with what is wrong, and it harms no other.
+
+    It has the tasks of a project's: Airflow takes out of a run what its DAG no longer has, and a run that was under way
+    when the file was edited goes on with the project that it holds.
+    """
+    told = f"# The project file of {name} is not valid\n\n```\n{faults}\n```\n\nMend it; `evertune validate` checks it."
+    ran = is_slug(name)  # perhaps: a project was never called otherwise
+    settings = RETRIES | ({"on_failure_callback": FailedTask(name)} if ran else {})
+    with DAG(
+        f"retrain__{name}", schedule=None, max_active_runs=1, params=params(), doc_md=told,
+        tags=["evertune", "invalid"], default_args=settings,
+    ) as dag:  # fmt: skip
+        # The faults quote the file, which is no template of Airflow's.
+        _steps(name, _task("claim", tell)(literal(faults)), [champion(name)] if ran else [])
     return dag
 
 
-def name_of(file: Path, taken: Container[str]) -> str:
-    """What the DAG of an unfit file is called: as the file, but never as another DAG, which it would replace.
+def name_of(file: Path, slug: str | None, taken: Container[str]) -> str:
+    """What the DAG of an unfit file is called: by its slug, else as the file, but never as another DAG.
 
-    No slug has a dot, so a name with the file's ending is no project's.
+    That one it would replace. No slug has a dot, so a name with the file's ending is no project's.
     """
-    for name in (file.stem, file.name, f"{file.name}.{file.parent.name}"):
+    for name in (slug or file.stem, file.name, f"{file.name}.{file.parent.name}"):
         if (plain := re.sub(r"[^A-Za-z0-9_.-]", "-", name)) not in taken:
             break
     return plain
@@ -103,6 +120,8 @@ projects, faults = load_all(load())
 for project in projects.values():
     retrain(project)
 names = set(projects)
-for file in sorted({fault.file for fault in faults}):
-    names.add(name := name_of(file, names))
+slugs = {file: intended_slug(file) for file in sorted({fault.file for fault in faults})}
+# A name goes to the file that says it, first to the one that is called so too; last to those that are only called so.
+for file in sorted(slugs, key=lambda file: (slugs[file] is None, slugs[file] != file.stem)):
+    names.add(name := name_of(file, slugs[file], names))
     invalid(name, "\n".join(str(fault) for fault in faults if fault.file == file))

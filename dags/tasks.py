@@ -211,7 +211,7 @@ def wake(slug: str) -> None:
 
 
 def tell(message: str) -> None:
-    """The only task of a DAG whose project file is unfit: fail with what is wrong with it."""
+    """In place of the claim, where the project file is unfit: fail with what is wrong with it."""
     raise AirflowFailException(message)
 
 

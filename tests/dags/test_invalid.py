@@ -15,8 +15,8 @@ from tests.support import ROOT, small_project
 pytestmark = pytest.mark.integration
 
 
-def dags(projects: Path, home: Path) -> dict[str, list[str]]:
-    """The DAGs of dags/retrain.py, by id, with their tasks."""
+def dags(projects: Path, home: Path) -> dict[str, bool]:
+    """The DAGs of dags/retrain.py, by id, and whether they are those of valid projects."""
     environment = {
         **os.environ, "EVERTUNE_PROJECTS": str(projects), "EVERTUNE_HOME": str(home), "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -24,7 +24,7 @@ def dags(projects: Path, home: Path) -> dict[str, list[str]]:
     script = (
         "import json\nfrom airflow.dag_processing.dagbag import DagBag\n"
         f"bag = DagBag({str(ROOT / 'dags' / 'retrain.py')!r})\n"
-        "print('FOUND ' + json.dumps([{i: sorted(d.task_dict) for i, d in bag.dags.items()}, bag.import_errors]))"
+        "print('FOUND ' + json.dumps([{i: 'invalid' not in d.tags for i, d in bag.dags.items()}, bag.import_errors]))"
     )
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "dags"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
@@ -32,19 +32,42 @@ def dags(projects: Path, home: Path) -> dict[str, list[str]]:
     line = next(line for line in done.stdout.splitlines() if line.startswith("FOUND "))
     found, errors = json.loads(line.removeprefix("FOUND "))
     assert errors == {}
-    tasks: dict[str, list[str]] = found
-    return tasks
+    valid: dict[str, bool] = found
+    return valid
 
 
 def test_a_bad_file_does_not_replace_a_good_project_of_the_same_name(tmp_path: Path) -> None:
     projects = tmp_path / "projects"
     projects.mkdir()
     (projects / "a-good-one.yaml").write_text(yaml.safe_dump(small_project("reviews")))
-    (projects / "reviews.yaml").write_text("slug: reviews-2\n")
+    (projects / "reviews.yaml").write_text("owner: team\n")
+    (projects / "z.yaml").write_text("slug: reviews\n")
     (projects / "other.yaml").write_text("slug: other\n")
-    (projects / "other.yml").write_text("slug: another\n")
+    (projects / "other.yml").write_text("owner: team\n")
     found = dags(projects, tmp_path / "home")
-    assert "tune" in found["retrain__reviews"]
-    assert found["retrain__reviews.yaml"] == ["invalid"]
-    assert found["retrain__other"] == ["invalid"]
-    assert set(found) <= {"retrain__reviews", "retrain__reviews.yaml", "retrain__other", "retrain__other.yml"}
+    valid = {"retrain__reviews": True}
+    unfit = dict.fromkeys(("retrain__reviews.yaml", "retrain__z.yaml", "retrain__other", "retrain__other.yml"), False)
+    assert found == valid | unfit
+
+
+def test_the_dag_of_an_unfit_file_is_that_of_its_slug(tmp_path: Path) -> None:
+    """Else a run that was under way when the file was edited would have no DAG any more."""
+    projects = tmp_path / "projects"
+    projects.mkdir()
+    (projects / "a.yaml").write_text("slug: one\nowner: 1\n")
+    (projects / "b.yaml").write_text("slug: two\ntuning: {\n")
+    (projects / "c.yaml").write_text("slug: No Slug\n")
+    (projects / "four.yaml").write_text("tuning: {\n")
+    (projects / "z.yaml").write_text("slug: four\n")
+    assert set(dags(projects, tmp_path / "home")) == {
+        "retrain__one", "retrain__two", "retrain__c", "retrain__four", "retrain__four.yaml"
+    }  # fmt: skip
+
+
+def test_of_two_files_of_one_slug_one_goes_by_it(tmp_path: Path) -> None:
+    projects = tmp_path / "projects"
+    projects.mkdir()
+    for name in ("reviews", "reviews-copy"):
+        (projects / f"{name}.yaml").write_text(yaml.safe_dump(small_project("reviews")))
+    found = dags(projects, tmp_path / "home")
+    assert found == {"retrain__reviews": False, "retrain__reviews-copy.yaml": False}

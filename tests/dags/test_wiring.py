@@ -30,6 +30,7 @@ def told(dag):
         "form": {name: dag.params.get_param(name).schema for name in dag.params},
         "after": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
         "pool": {task.task_id: task.pool for task in dag.tasks if task.pool != "default_pool"},
+        "tells": {task.task_id: [type(one).__name__ for one in task.on_failure_callback] for task in dag.tasks},
         "retries": {task.task_id: [task.retries, bool(task.retry_exponential_backoff)] for task in dag.tasks},
     }
 
@@ -51,6 +52,7 @@ def every_dag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         monitoring = {"cron": schedule["cron"]} if schedule else {}
         document = small_project(name, owner="team", schedule=schedule, monitoring=monitoring)
         (root / f"{name}.yaml").write_text(yaml.safe_dump(document))
+    (root / "edited.yaml").write_text(yaml.safe_dump(small_project("edited", task="another")))
     environment = {
         **os.environ, "EVERTUNE_PROJECTS": str(root), "EVERTUNE_HOME": str(root / "home"), "AIRFLOW_HOME": str(root),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -65,8 +67,18 @@ def every_dag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture
 def dags(every_dag: dict[str, Any]) -> dict[str, Any]:
-    """Those of the retrain."""
-    return {name: dag for name, dag in every_dag.items() if name.startswith("retrain__")}
+    """Those of the retrain, but for the unfit file's."""
+    unfit = "retrain__edited"
+    return {name: dag for name, dag in every_dag.items() if name.startswith("retrain__") and name != unfit}
+
+
+def test_a_run_under_way_finds_all_that_it_needs_in_the_dag_of_an_unfit_file(every_dag: dict[str, Any]) -> None:
+    edited, whole = every_dag["retrain__edited"], every_dag["retrain__nightly"]
+    assert (edited["clock"], edited["alerts"]) == (None, [])
+    same = ("after", "pool", "retries", "form", "at_once")
+    assert {name: edited[name] for name in same} == {name: whole[name] for name in same}
+    assert (edited["emits"], whole["emits"]) == ({"promote": ["champion__edited"]}, {"promote": ["champion__nightly"]})
+    assert edited["tells"] == whole["tells"] == {step: ["FailedTask"] for step in [*STEPS, "notify"]}
 
 
 def test_the_clock_and_the_drift_alert_start_it(dags: dict[str, Any]) -> None:

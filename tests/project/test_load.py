@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evertune.project.faults import ProjectError
-from evertune.project.load import Fault, find, load, load_all, load_many
+from evertune.project.load import Fault, find, intended_slug, load, load_all, load_many
 from evertune.project.options import Project
 from evertune.records import UnfitError
 from evertune.settings import Settings
@@ -246,6 +246,28 @@ def test_a_project_is_found_by_path_anywhere(where: Settings, write: Write, monk
 def test_a_file_that_cannot_be_read_is_found_by_its_name_so_that_its_faults_are_told(where: Settings) -> None:
     _fill(where, {"broken.yaml": "slug: [", "a.yaml": MINIMAL})
     assert find("broken", where) == where.projects / "broken.yaml"
+
+
+@pytest.mark.parametrize(
+    ("text", "slug"),
+    [
+        ("slug: tickets\nowner: 1\n", "tickets"),
+        ("owner: team\nslug: 'tickets'  # ours\r\ndata: {\n", "tickets"),
+        ("data:\n  slug: tickets\n  rows: [\n", None),
+        ("slug: No Slug\n", None),
+        ("slug: two words\ndata: {\n", None),
+        (f"slug: {'a' * 64}\ndata: {{\n", None),
+        ("owner: team\n", None),
+        ("- slug\n", None),
+        ("", None),
+    ],
+)
+def test_the_slug_that_an_unfit_file_means_to_have(write: Write, text: str, slug: str | None) -> None:
+    assert intended_slug(write(text, "x.yaml")) == slug
+
+
+def test_what_is_no_file_means_to_have_no_slug(tmp_path: Path) -> None:
+    assert [intended_slug(path) for path in (tmp_path, tmp_path / "x.yaml")] == [None, None]
 
 
 def test_an_unknown_name_is_told_the_nearest_one(where: Settings) -> None:

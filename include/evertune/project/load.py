@@ -5,8 +5,10 @@ The DAG processor loads every project file every 30 s: nothing heavier than pyda
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -22,12 +24,14 @@ from evertune.project.faults import Fault, ProjectError, of_options, of_text, po
 from evertune.project.forms import is_local
 from evertune.project.options import Project
 from evertune.project.places import Mark, Place, UnreadableError, where
+from evertune.project.slugs import is_slug
 from evertune.records import UnfitError
 from evertune.settings import Settings
 
-__all__ = ["Fault", "ProjectError", "find", "load", "load_all", "load_many", "slugs"]
+__all__ = ["Fault", "ProjectError", "find", "intended_slug", "load", "load_all", "load_many", "slugs"]
 
 SUFFIXES = (".yaml", ".yml")
+_SLUG_LINE = re.compile(r"""^slug:[ \t]+(?P<quote>["']?)(?P<slug>[a-z0-9-]+)(?P=quote)[ \t]*(#.*)?\r?$""", re.MULTILINE)
 Check = Callable[[Mapping[str, Any]], Iterable[Crossed]]
 """What more is asked of a document, as raw as it was read."""
 
@@ -109,6 +113,16 @@ def find(name_or_path: str, settings: Settings) -> Path:
 def slugs(settings: Settings) -> dict[Path, str | None]:
     """The files of the projects folder with their slugs, sound or not; ``None`` where a slug cannot be made out."""
     return {file: _slug(file) for file in _files(settings.projects)}
+
+
+def intended_slug(path: Path) -> str | None:
+    """The slug that an unfit file means to have, if any: where it is no YAML, what the line says that gives it."""
+    slug = _slug(path)
+    if slug is None:
+        with contextlib.suppress(UnreadableError, ProjectError):
+            found = _SLUG_LINE.search(yamltext.decode(_bytes(path)))
+            slug = found["slug"] if found else None
+    return slug if slug and is_slug(slug) else None
 
 
 def _no_project(name: str, known: list[str], folder: Path) -> str:

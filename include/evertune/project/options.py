@@ -39,6 +39,7 @@ from evertune.project.monitoring_options import (
 )
 from evertune.project.row_options import Expectation, Preparation, Split, Validation
 from evertune.project.serving_options import Int8, LogUnavailable, Serving
+from evertune.project.slugs import LONGEST
 from evertune.project.source_options import Format, Quoting, Source
 
 __all__ = [
@@ -94,7 +95,7 @@ class Project(Options):
 
     schema_version: Literal[1]
     """Version of this format."""
-    slug: Annotated[str, Field(pattern=SLUG, max_length=63)]
+    slug: Annotated[str, Field(pattern=SLUG, max_length=LONGEST)]
     """Name of the project, in lower-case letters, digits and hyphens. It never changes: all history hangs on it."""
     owner: Annotated[str, Field(min_length=1, examples=["team@example.org"])]
     """Who is asked when something is wrong."""

@@ -5,8 +5,15 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from evertune.project.block import SLUG
+
 LONGEST = 63
 """As long as a DNS label: the slug becomes part of names elsewhere."""
+
+
+def is_slug(name: str) -> bool:
+    """Whether a project may have this name."""
+    return len(name) <= LONGEST and re.fullmatch(SLUG, name) is not None
 
 
 def suggestion(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import Any
 
 import yaml
 
-from evertune.project.block import SLUG
 from evertune.project.explain import options
 from evertune.project.load import slugs
 from evertune.project.options import SCHEMA_VERSION, Project
 from evertune.project.places import Place
-from evertune.project.slugs import LONGEST, suggestion
+from evertune.project.slugs import LONGEST, is_slug, suggestion
 from evertune.records import UnfitError
 from evertune.settings import Settings
 
@@ -36,7 +34,7 @@ def new_file(name: str, settings: Settings) -> Path:
 
     Raises :class:`UnfitError` where ``name`` is no slug or is taken.
     """
-    if not re.fullmatch(SLUG, name) or len(name) > LONGEST:
+    if not is_slug(name):
         raise UnfitError(
             f"{name!r} cannot name a project: expected lower-case letters, digits and single hyphens, a letter first, "
             f"at most {LONGEST} characters. {suggestion(name)!r} would do."

@@ -23,6 +23,8 @@ Whatever happened, `notify` tells the project's webhooks at the end.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from collections.abc import Container, Sequence
 from pathlib import Path
@@ -38,6 +40,9 @@ from evertune.settings import load
 from notices import FailedTask, last
 from retries import RETRIES
 from tasks import AS_IN_FILE, DataDocs, claim, perform, tell
+
+LONGEST = 200
+"""Characters of a name that are taken from a file's. A DAG's id may have 250, a folder that is called by it 255."""
 
 
 def params() -> dict[str, Param]:
@@ -108,12 +113,14 @@ def invalid(name: str, faults: str) -> DAG:
 def name_of(file: Path, slug: str | None, taken: Container[str]) -> str:
     """What the DAG of an unfit file is called: by its slug, else as the file, but never as another DAG.
 
-    That one it would replace. No slug has a dot, so a name with the file's ending is no project's.
+    That one it would replace. No slug has a dot, so a name with the file's ending, or a digest behind a dot, is no
+    project's.
     """
-    for name in (slug or file.stem, file.name, f"{file.name}.{file.parent.name}"):
-        if (plain := re.sub(r"[^A-Za-z0-9_.-]", "-", name)) not in taken:
-            break
-    return plain
+    stem, whole = (re.sub(r"[^A-Za-z0-9_.-]", "-", name) for name in (file.stem, file.name))
+    for name in (slug or stem, whole):
+        if name not in taken and len(name) <= LONGEST:
+            return name
+    return f"{stem[:LONGEST]}.{hashlib.sha256(os.fsencode(file.name)).hexdigest()[:16]}"
 
 
 projects, faults = load_all(load())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,3 +72,18 @@ def test_of_two_files_of_one_slug_one_goes_by_it(tmp_path: Path) -> None:
         (projects / f"{name}.yaml").write_text(yaml.safe_dump(small_project("reviews")))
     found = dags(projects, tmp_path / "home")
     assert found == {"retrain__reviews": False, "retrain__reviews-copy.yaml": False}
+
+
+def test_every_unfit_file_has_a_dag_whatever_it_is_called(tmp_path: Path) -> None:
+    """A name that Airflow refuses would take down all DAGs of retrains; one that two files share, one of the two."""
+    projects = tmp_path / "projects"
+    projects.mkdir()
+    (projects / "good.yaml").write_text(yaml.safe_dump(small_project("good")))
+    names = ["x" * 250 + ".yaml", "x" * 240 + "yy.yaml", *(f"{letter}.yaml" for letter in "äöüß{ ")]
+    for name in names:
+        (projects / name).write_text("owner: team\n")
+    found = dags(projects, tmp_path / "home")
+    assert found.pop("retrain__good")
+    assert len(found) == len(names)
+    assert max(map(len, found)) <= 250
+    assert all(re.fullmatch(r"retrain__[\w.-]+", name, re.ASCII) for name in found)

@@ -1,4 +1,4 @@
-"""All that is called by a slug may be called so, where the slug is as long as it may be."""
+"""All that is called by a slug or an owner may be called so, where these are as long as they may be."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import yaml
 from tests import quick
-from tests.support import ROOT, small_project
+from tests.support import ROOT, small_project, write_project
 
 from evertune.ledger import traffic_tables
 from evertune.ledger.runs import _key
 from evertune.ledger.tables import TriggerRow
+from evertune.project.load import load_many
 from evertune.project.slugs import LONGEST, is_slug
 from evertune.settings import Settings
 
@@ -51,11 +52,12 @@ print("FOUND " + json.dumps(found))
 """
 
 
-def test_the_longest_slug_fits_wherever_it_becomes_part_of_a_name(where: Settings) -> None:
+def test_the_longest_slug_and_owner_fit_wherever_they_become_part_of_a_name(where: Settings) -> None:
     assert is_slug(SLUG)
     assert not is_slug(SLUG + "a")
     key = _key(TriggerRow(project=SLUG, key="k", created=datetime.now(UTC), runs=99))
     found = _found(where, key)
+    assert found["owner"][0] == ["o" * 500]
     assert found["DAG"][0] == [f"{kind}__{SLUG}" for kind in ("monitor", "release", "retrain", "score")]
     assert found["asset"][0] == [f"{kind}__{SLUG}" for kind in ("champion", "drift_alert")]
     assert found["address of an asset"][0] == [f"evertune://{kind}/{SLUG}" for kind in ("champion", "drift-alert")]
@@ -64,6 +66,13 @@ def test_the_longest_slug_fits_wherever_it_becomes_part_of_a_name(where: Setting
     # Files and folders: of Airflow's logs, of runs and jobs (written aside first), and a step's lock.
     assert all(len(f"dag_id={name}") <= 255 for name in found["DAG"][0])
     assert max(len(f".{key}.12345678"), len(f"evertune.{SLUG}.snapshot.lock")) <= 255
+
+
+def test_a_longer_owner_is_a_fault_of_its_file(where: Settings) -> None:
+    where.projects.mkdir()
+    _, (fault,) = load_many([write_project(where, small_project(owner="o" * 501))])
+    told = "expected a text of at most 500 characters; found a text of 501 characters"
+    assert (fault.where, fault.message) == ("owner", told)
 
 
 def test_the_ledger_bounds_no_text() -> None:
@@ -75,7 +84,7 @@ def test_the_ledger_bounds_no_text() -> None:
 def _found(where: Settings, key: str) -> dict[str, Any]:
     """The names of each kind, and how long such a one may be in Airflow's and MLflow's databases."""
     where.projects.mkdir()
-    (where.projects / "x.yaml").write_text(yaml.safe_dump(small_project(SLUG)))
+    (where.projects / "x.yaml").write_text(yaml.safe_dump(small_project(SLUG, owner="o" * 500)))
     where.home.mkdir()
     environment = quick.environment(where) | {
         "PYTHONPATH": os.pathsep.join([str(ROOT / "dags"), os.environ.get("PYTHONPATH", "")]),

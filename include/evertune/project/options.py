@@ -97,7 +97,7 @@ class Project(Options):
     """Version of this format."""
     slug: Annotated[str, Field(pattern=SLUG, max_length=LONGEST)]
     """Name of the project, in lower-case letters, digits and hyphens. It never changes: all history hangs on it."""
-    owner: Annotated[str, Field(min_length=1, examples=["team@example.org"])]
+    owner: Annotated[str, Field(min_length=1, max_length=500, examples=["team@example.org"])]
     """Who is asked when something is wrong."""
     description: str = ""
     """One sentence for people."""

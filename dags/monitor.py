@@ -23,13 +23,13 @@ from typing import Any
 
 from airflow.sdk import DAG, CronTriggerTimetable, chain, task
 
-from assets import drift_alert
 from evertune.project import Project
 from evertune.project.load import load_all
 from evertune.settings import load
-from notices import FailedTask, last
-from retries import RETRIES
-from tasks import DriftReport, check_windows, cut_windows, decide, wake
+from evertune_dags.assets import drift_alert
+from evertune_dags.notices import FailedTask, last
+from evertune_dags.retries import RETRIES
+from evertune_dags.tasks import DriftReport, check_windows, cut_windows, decide, wake
 
 
 def build(project: Project) -> DAG:

@@ -22,12 +22,12 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Param, chain, task
 
-from assets import champion
 from evertune.project import Project
 from evertune.project.load import load_all
 from evertune.settings import load
-from notices import last
-from tasks import release
+from evertune_dags.assets import champion
+from evertune_dags.notices import last
+from evertune_dags.tasks import release
 
 
 def params() -> dict[str, Param]:

@@ -32,14 +32,14 @@ from typing import Any
 
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, chain, literal, task
 
-from assets import champion, drift_alert
 from evertune.project import Project
 from evertune.project.load import intended_slug, load_all
 from evertune.project.slugs import is_slug
 from evertune.settings import load
-from notices import FailedTask, last
-from retries import RETRIES
-from tasks import AS_IN_FILE, DataDocs, claim, perform, tell
+from evertune_dags.assets import champion, drift_alert
+from evertune_dags.notices import FailedTask, last
+from evertune_dags.retries import RETRIES
+from evertune_dags.tasks import AS_IN_FILE, DataDocs, claim, perform, tell
 
 LONGEST = 200
 """Characters of a name that are taken from a file's. A DAG's id may have 250, a folder that is called by it 255."""

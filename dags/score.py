@@ -18,8 +18,8 @@ from airflow.sdk import DAG, Param, task
 from evertune.project import Project
 from evertune.project.load import load_all
 from evertune.settings import load
-from retries import RETRIES
-from tasks import score
+from evertune_dags.retries import RETRIES
+from evertune_dags.tasks import score
 
 
 def params() -> dict[str, Param]:

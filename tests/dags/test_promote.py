@@ -16,7 +16,7 @@ pytestmark = pytest.mark.integration
 
 SCRIPT = """
 import json
-import tasks
+from evertune_dags import tasks
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from evertune import loop

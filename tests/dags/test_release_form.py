@@ -16,7 +16,8 @@ pytestmark = pytest.mark.integration
 
 SCRIPT = """
 import json
-import tasks, release
+import release
+from evertune_dags import tasks
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from evertune import loop

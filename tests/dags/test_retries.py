@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 SCRIPT = """
 import json, sys
-import retries
+from evertune_dags import retries
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from evertune.records import UnfitError, UnreachableError
 
@@ -36,7 +36,7 @@ print("FOUND " + json.dumps(found))
 
 TASKS = """
 import json
-import tasks
+from evertune_dags import tasks
 from airflow.sdk.exceptions import AirflowFailException
 
 class Run: run_type, dag_id, run_id = "manual", "some__broken", "manual__1"

@@ -54,6 +54,8 @@ class ProjectEvents(BaseNotifier):  # type: ignore[misc]  # see above
 
         ProjectEvents("tickets", SlackNotifier(text="{{ event.type }}: {{ event.subject }}"), ["alert", "release"])
 
+    A DAG in another bundle finds this after ``sys.path.append`` of the folder of evertune's.
+
     ``events`` are of the kinds that `notifications.webhooks` takes. Two notifiers of one class need a ``name`` each.
     """
 

@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from evertune import settings
 from evertune.records import Cause, EvertuneError, Outcome, StaleError, Step, UnfitError
-from retries import translated
+from evertune_dags.retries import translated
 
 log = logging.getLogger("evertune")
 

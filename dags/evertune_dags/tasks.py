@@ -62,8 +62,9 @@ def claim(slug: str) -> str:
                 "Woken by a drift alert, but no request waits, or another run is at work. Nothing is lost."
             )
         raise AirflowSkipException(
-            "Another run of this project is at work, and the one after it answers this request; or it was answered "
-            "before, where this DAG run was cleared. `evertune status` tells which; start a new DAG run to ask again."
+            "Another run of this project is at work, and the one after it answers this request, by the project file "
+            "(the form's method and force are not kept); or it was answered before, where this DAG run was cleared. "
+            "`evertune status` tells which; start a new DAG run to ask again."
         )
     if run.status != "active":
         log.info("Nothing has changed since the last verdict: nothing is trained. `force` trains nevertheless.")

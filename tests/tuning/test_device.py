@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from evertune.jobs import CancelledError
 from evertune.models import classifier, forward, packed
 from evertune.project.options import Method
-from evertune.tuning import batches, checkpoints, hardware, memory, methods, trainer
+from evertune.tuning import batches, checkpoints, memory, methods, trainer
 
 META = torch.device("meta")
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -68,12 +68,6 @@ def test_what_a_checkpoint_held_goes_to_the_models_device(base: Path) -> None:
     known, moved = methods.trainable(there), methods.optimiser(there, options)
     checkpoints.restore(held, known, moved)
     assert {value.device for state in moved.state.values() for value in state.values()} == {META}
-
-
-def test_the_device_is_cuda_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    for there, kind in ((True, "cuda"), (False, "cpu")):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
-        assert hardware.device().type == kind
 
 
 @cuda

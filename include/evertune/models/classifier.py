@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evertune import files, text
-from evertune.models import bundle, forward
+from evertune.models import bundle, devices, forward
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,7 +102,7 @@ def load(folder: Path, digest: str | None = None) -> Classifier:
         )
     if odd := sorted({*loaded["missing_keys"], *loaded["unexpected_keys"], *map(str, loaded["mismatched_keys"])}):
         raise files.CorruptError(f"{folder}: weights and configuration disagree about {', '.join(odd[:5])}.")
-    return Classifier(model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), folder, found)
+    return Classifier(model.to(devices.best()).eval(), folder, found)
 
 
 @contextlib.contextmanager

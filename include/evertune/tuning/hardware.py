@@ -21,11 +21,6 @@ _TRIES = 20
 """A tenth of a second."""
 
 
-def device() -> torch.device:
-    """CUDA where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def precision(wanted: Precision, on: torch.device) -> torch.dtype:
     """Type of the matrix products. ``auto`` takes bf16 only where the hardware multiplies in it faster than in fp32.
 

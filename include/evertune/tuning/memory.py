@@ -10,6 +10,7 @@ import psutil
 import torch
 
 from evertune import files
+from evertune.models import devices
 from evertune.project.options import Method, Project, Tuning
 from evertune.records import JsonObject, Record, UnfitError
 from evertune.tuning import batches, hardware
@@ -38,7 +39,7 @@ def preflight(project: Project, dataset: Path, base: Path) -> Preflight:
     """Compare what tuning needs with what is free. Raises :class:`UnfitError` with advice where it does not fit."""
     options = project.tuning
     config: JsonObject = files.read_json(base / "config.json")
-    on = hardware.device()
+    on = devices.best()
     longest = int(batches.load(dataset, "train").lengths.max())
     _check_positions(config, longest)
     parameters, embedded = _parameters(base)

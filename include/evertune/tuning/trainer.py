@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from evertune import files
 from evertune.jobs import CancelledError
-from evertune.models import bundle, forward
+from evertune.models import bundle, devices, forward
 from evertune.project.options import Project
 from evertune.records import JsonObject, UnfitError
 from evertune.tuning import batches, calibration, checkpoints, hardware, methods, validation
@@ -67,7 +67,7 @@ class Tuning:
         self.project, self.options, self.home = project, project.tuning, home
         self.labels: list[str] = files.read_json(dataset / "labels.json")
         self.train, self.validation = batches.load(dataset, "train"), batches.load(dataset, "validation")
-        self.device = hardware.device()
+        self.device = devices.best()
         self.precision = hardware.precision(self.options.precision, self.device)
         torch.set_flush_denormal(True)
         self.model = methods.build(base, self.labels, self.options, self.device)

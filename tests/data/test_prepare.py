@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +245,16 @@ def test_a_length_beyond_the_base_is_refused(local_project: Project, valid: Path
     )
     with pytest.raises(UnfitError, match="at most 64"):
         prepare(project, valid, tiny_base, valid.with_name("out"))
+
+
+def test_the_positions_that_a_base_keeps_for_itself_are_no_room_for_tokens(
+    local_project: Project, valid: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    base = Path(shutil.copytree(tiny_base, tmp_path / "roberta"))
+    config = json.loads((base / "config.json").read_text()) | {"model_type": "roberta", "pad_token_id": 1}
+    (base / "config.json").write_text(json.dumps(config))
+    project = local_project.model_copy(
+        update={"preparation": local_project.preparation.model_copy(update={"max_tokens": 63})}
+    )
+    with pytest.raises(UnfitError, match="at most 62"):
+        prepare(project, valid, base, tmp_path / "out")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 import transformers
 from tests.models import tiny
 
+from evertune import files
 from evertune.records import UnfitError
 from evertune.tuning import memory, methods
 
@@ -43,10 +45,12 @@ def test_more_tokens_need_more(base: Path, dataset: Path) -> None:
     assert large > small
 
 
-def test_rows_longer_than_the_model_are_refused(tmp_path: Path, dataset: Path) -> None:
+@pytest.mark.parametrize(("kind", "most"), [("bert", 8), ("roberta", 6)])
+def test_rows_longer_than_the_model_are_refused(tmp_path: Path, dataset: Path, kind: str, most: int) -> None:
     short = tmp_path / "short"
     tiny.base(short)
-    config = (short / "config.json").read_text()
-    (short / "config.json").write_text(config.replace('"max_position_embeddings": 64', '"max_position_embeddings": 8'))
-    with pytest.raises(UnfitError, match=r"Set preparation\.max_tokens to 8"):
+    config = files.read_json(short / "config.json")
+    config |= {"model_type": kind, "pad_token_id": 1, "max_position_embeddings": 8}
+    (short / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UnfitError, match=rf"Set preparation\.max_tokens to {most}\."):
         memory.preflight(tiny.project(), dataset, short)

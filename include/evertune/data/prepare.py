@@ -22,6 +22,7 @@ from evertune.data.output import write
 from evertune.data.recent import Floats
 from evertune.data.rows import Mask, Rows, Texts
 from evertune.data.split import LEFT_OUT, RECENT, SIDES, SPLITS, TRAIN, VALIDATION
+from evertune.models import positions
 from evertune.project import Project
 from evertune.records import EvertuneError, RowCounts, TrafficCounts, UnfitError
 
@@ -148,6 +149,6 @@ def _traffic(valid: Path, summary: dict[str, Any]) -> Path | None:
 
 def _check_length(max_tokens: int, base: Path) -> None:
     config = base / "config.json"
-    limit = files.read_json(config).get("max_position_embeddings") if config.is_file() else None
+    limit = positions.most(files.read_json(config)) if config.is_file() else None
     if limit is not None and max_tokens > limit:
         raise UnfitError(f"preparation.max_tokens is {max_tokens}, but {base} reads at most {limit}. Lower it.")

@@ -10,7 +10,7 @@ import psutil
 import torch
 
 from evertune import files
-from evertune.models import devices
+from evertune.models import devices, positions
 from evertune.project.options import Method, Project, Tuning
 from evertune.records import JsonObject, Record, UnfitError
 from evertune.tuning import batches, hardware
@@ -60,8 +60,8 @@ def preflight(project: Project, dataset: Path, base: Path) -> Preflight:
 
 
 def _check_positions(config: JsonObject, longest: int) -> None:
-    room = config.get("max_position_embeddings")
-    if isinstance(room, int) and longest > room:
+    room = positions.most(config)
+    if room is not None and longest > room:
         raise UnfitError(
             f"The longest row has {longest} tokens, the base model takes {room}. Set preparation.max_tokens to {room}."
         )

@@ -20,6 +20,12 @@ _PROCESS = 900e6
 _ACTIVATIONS = 34
 """Numbers kept a token, layer and unit of width: 34 for a transformer layer (Korthikanti et al. 2022, arXiv
 2205.05198, where it is 34 bytes in 16 bits; here each is counted in full width, which covers the scratch space)."""
+_EAGER = frozenset({"deberta-v2", "mpnet"})
+"""Architectures for which transformers has no fused attention: each layer keeps its matrices of tokens by tokens."""
+_EAGER_ACTIVATIONS = 40
+_EAGER_KEPT, _EAGER_SCRATCH = 2, 6
+"""Matrices a head, in each layer, and at once in the one that is computed. Seen: 1.1 and 4.5 with DeBERTa."""
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 class Preflight(Record):
@@ -104,9 +110,12 @@ def _weights(options: Tuning, parameters: int, trained: int) -> float:
 
 def _activations(config: JsonObject, tokens: int, longest: int) -> float:
     width, layers = _shape(config)
-    heads = int(config.get("num_attention_heads") or config.get("n_heads") or 12)
-    attention = 2 * layers * heads * tokens * longest
-    return 4.0 * (_ACTIVATIONS * layers * tokens * width + attention)
+    if config.get("model_type") in _EAGER:
+        heads = int(config.get("num_attention_heads") or config.get("n_heads") or 12)
+        kept, matrices = _EAGER_ACTIVATIONS, heads * (_EAGER_KEPT * layers + _EAGER_SCRATCH)
+    else:
+        kept, matrices = _ACTIVATIONS, layers  # a padded batch's mask, which all heads share
+    return 4.0 * tokens * (kept * layers * width + matrices * longest)
 
 
 def _available(on: torch.device) -> int:
@@ -116,12 +125,13 @@ def _available(on: torch.device) -> int:
 
 
 def _cgroup_room() -> int:
-    # In a container the machine's memory is not what this process may have.
-    root = Path("/sys/fs/cgroup")
+    # In a container the machine's memory is not what this process may have. Pages of files count as used there, but
+    # the kernel gives them up before it refuses anybody.
     try:
-        limit, used = ((root / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        return max(0, int(limit) - int(used))
-    except (OSError, ValueError):
+        limit, used = (int((_CGROUP / name).read_text("utf-8")) for name in ("memory.max", "memory.current"))
+        told = dict(line.split() for line in (_CGROUP / "memory.stat").read_text("utf-8").splitlines())
+        return max(0, limit - used + int(told["inactive_file"]) + int(told["active_file"]))
+    except (OSError, ValueError, KeyError):
         return 1 << 62
 
 

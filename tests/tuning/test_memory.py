@@ -100,6 +100,33 @@ def _peak(profile: Any) -> int:
     return int(np.cumsum(changes).max())
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nOf the rest 3 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError(),
+    ],
+)
+def test_memory_that_runs_out_is_told_with_advice_and_not_tried_again(fault: Exception) -> None:
+    project = tiny.project(tokens_per_batch=512, method="full")
+    advice = r"tokens_per_batch below 512.*max_tokens below 128.*to lora"
+    with pytest.raises(UnfitError, match=advice) as caught, memory.shortage_told(project, 128):
+        raise fault
+    assert "Of the rest" not in str(caught.value)
+    assert not caught.value.retry
+
+
+def test_torch_says_on_a_cpu_that_memory_ran_out() -> None:
+    with pytest.raises(UnfitError, match="Memory ran out"), memory.shortage_told(tiny.project(), 8):
+        torch.empty(1 << 60, dtype=torch.uint8)
+
+
+def test_another_fault_is_no_want_of_memory() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), memory.shortage_told(tiny.project(), 8):
+        raise RuntimeError("shapes cannot be multiplied")
+
+
 @pytest.fixture
 def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """That of a container: 8 GB, of which 7 are used, 6 by pages of files."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 import os
 import signal
 import subprocess
@@ -112,6 +113,17 @@ def test_other_settings_do_not_go_on_from_an_old_checkpoint(tmp_path: Path, base
     assert told[0].step == 0
 
 
+@pytest.mark.parametrize("library", ["torch", "transformers", "peft"])
+def test_another_version_of_a_library_does_not_go_on_from_an_old_checkpoint(
+    tmp_path: Path, base: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    made = (tiny.project(), dataset, base, tmp_path)
+    before = trainer.Tuning(*made, report=tiny.ignore, cancelled=tiny.never).inputs
+    assert trainer.Tuning(*made, report=tiny.ignore, cancelled=tiny.never).inputs == before
+    monkeypatch.setattr(trainer, "version", lambda name: "0" if name == library else importlib.metadata.version(name))
+    assert trainer.Tuning(*made, report=tiny.ignore, cancelled=tiny.never).inputs != before
+
+
 def test_cancelling_stops_before_the_next_step(tmp_path: Path, base: Path, dataset: Path) -> None:
     work, told = tmp_path / "w", list[trainer.Progress]()
     with pytest.raises(CancelledError, match="step 0"):
@@ -184,6 +196,15 @@ def test_a_loss_that_is_no_number_is_told_with_advice(train: Train, monkeypatch:
     monkeypatch.setattr(trainer, "cross_entropy", lambda logits, *_, **__: logits.sum() * float("nan"))
     with pytest.raises(UnfitError, match=r"Lower tuning\.learning_rate"):
         train("one")
+
+
+def test_memory_that_runs_out_in_a_step_is_told_with_advice(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(trainer.forward, "logits", short)
+    with pytest.raises(UnfitError, match=r"To make it fit: set tuning.method to lora"):
+        train("short", method="full", tokens_per_batch=128)
 
 
 def test_a_full_disk_is_told_and_keeps_the_earlier_checkpoints(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from evertune.models import bundle, devices, forward
 from evertune.project.options import Project
 from evertune.records import JsonObject, UnfitError
 from evertune.tuning import batches, calibration, checkpoints, hardware, methods, validation
-from evertune.tuning.memory import Preflight, preflight
+from evertune.tuning.memory import Preflight, preflight, shortage_told
 from evertune.tuning.records import Progress, TuningResult
 from evertune.tuning.state import State
 
@@ -42,13 +43,15 @@ def train(  # noqa: PLR0917 - the job calls it so
     """Tune ``base`` on the prepared ``dataset`` and write the sealed bundle at ``out``.
 
     Goes on from the newest checkpoint below ``work`` that verifies and was made from the same inputs. Raises
-    :class:`CancelledError` where ``cancelled()`` says so, which is asked before each step, and
-    :class:`EvertuneError` where the disk is full.
+    :class:`CancelledError` where ``cancelled()`` says so, which is asked before each step,
+    :class:`EvertuneError` where the disk is full, and :class:`UnfitError` where memory runs out.
     """
-    tuning = Tuning(project, dataset, base, work / "checkpoints", report=report, cancelled=cancelled)
-    tuning.resume()
-    tuning.run()
-    return tuning.write(base, out)
+    longest = int(batches.load(dataset, "train").lengths.max())
+    with shortage_told(project, longest):
+        tuning = Tuning(project, dataset, base, work / "checkpoints", report=report, cancelled=cancelled)
+        tuning.resume()
+        tuning.run()
+        return tuning.write(base, out)
 
 
 class Tuning:
@@ -91,7 +94,7 @@ class Tuning:
             "options": self.options.model_dump(mode="json", exclude={"checkpoint_s"}),
             "precision": str(self.precision),
             "device": self.device.type,
-            "torch": torch.__version__,
+            **{name: version(name) for name in ("torch", "transformers", "peft")},
         })  # fmt: skip
 
     def _class_weights(self) -> Tensor:

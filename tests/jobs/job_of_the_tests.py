@@ -37,7 +37,7 @@ def main(folder: Path) -> dict[str, Any]:
         files.write_text(checkpoint, str(step + 1))
         jobs.report(folder, {"step": step + 1})
         if step + 1 == payload.get("kill_at"):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), payload.get("signal", signal.SIGKILL))
     if "fault" in payload and not (folder / "mended").exists():
         raise FAULTS[payload["fault"]]("as the payload says")
     if payload.get("full_disk"):

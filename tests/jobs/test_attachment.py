@@ -94,6 +94,14 @@ def test_a_worker_that_is_killed_is_started_again_and_resumes(settings: Settings
     assert starts(settings) == 2
 
 
+@pytest.mark.parametrize(("number", "cause"), [(9, "where memory runs out"), (15, "signal 15")])
+def test_a_worker_that_a_signal_ends_each_time_is_told_with_it(settings: Settings, number: int, cause: str) -> None:
+    payload = {"steps": 1, "kill_at": 1, "signal": number}
+    with pytest.raises(EvertuneError, match=rf"without a result, the last time ended by signal {number}") as caught:
+        attach(settings, payload, attempts=1)
+    assert cause in str(caught.value)
+
+
 @pytest.mark.faults
 def test_a_full_disk_is_said_in_words_and_not_tried_again(settings: Settings) -> None:
     with pytest.raises(EvertuneError, match="No space left on the disk of"):

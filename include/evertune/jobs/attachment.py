@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -65,6 +66,8 @@ class _Attachment:
         self._settings, self._module, self._payload, self._attempts = settings, module, payload, attempts
         self._worker_seen = False
         self._ends = 0
+        self._signal = 0
+        """That ended the last worker, where that was one and it was ours."""
         self._cancelled_at: float | None = None
         self._progress: tuple[int, int] | None = None
         self._child: subprocess.Popen[bytes] | None = None
@@ -103,10 +106,12 @@ class _Attachment:
         self._worker_seen = True
 
     def reap(self) -> None:
-        """Leave no zombie of a worker that has ended or is about to."""
+        """Leave no zombie of a worker that has ended or is about to, and keep the signal that ended it."""
+        self._signal = 0  # the next one to end may be another caller's
         if self._child is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._child.wait(timeout=10)
+                self._signal = max(0, -self._child.wait(timeout=10))
+                self._child = None
 
     def _raise_cancelled(self) -> NoReturn:
         raise CancelledError(
@@ -125,7 +130,7 @@ class _Attachment:
             raise _error(fault)
         if last:
             raise EvertuneError(
-                f"Job {self.folder.name} ended {self._ends} times without a result. "
+                f"Job {self.folder.name} ended {self._ends} times without a result{_by_signal(self._signal)}. "
                 f"Mend what the end of {self.folder / 'log.txt'} names, then run again; it goes on from its last "
                 f"checkpoint:\n{_tail(self.folder / 'log.txt')}"
             )
@@ -165,6 +170,12 @@ def _error(fault: dict[str, Any]) -> EvertuneError:
     error = next((known[name] for name in fault["types"] if name in known), EvertuneError)(fault["message"])
     error.exit_code = fault["exit_code"]
     return error
+
+
+def _by_signal(number: int) -> str:
+    """What is in no log, since the worker had no time to write it."""
+    cause = "; the kernel does that where memory runs out (see dmesg)" if number == signal.SIGKILL else ""
+    return f", the last time ended by signal {number}{cause}" if number else ""
 
 
 def _tail(log: Path) -> str:

@@ -30,6 +30,19 @@ def test_a_job_takes_one_gpu_and_sees_no_other(two: Settings) -> None:
     assert (done["gpu"], done["devices"]) == (2, "7"), "GPU 0 was taken: the worker must have the second"
 
 
+def test_more_trainings_than_there_are_gpus_do_not_share_one(two: Settings) -> None:
+    def cancel(_: dict[str, Any]) -> None:
+        jobs.cancel(two, "job")
+
+    many, locks = two.model_copy(update={"gpus": 5}), two.home / "locks"
+    with files.lock(locks / "gpu-0"), files.lock(locks / "gpu-1"), pytest.raises(jobs.CancelledError):
+        jobs.attach(many, "job", MODULE, {"gpu": True}, cancel, poll_s=0.02)
+    assert not (two.jobs / "job" / "starts").exists()
+    (two.jobs / "job" / "cancel").unlink()
+    with files.lock(locks / "gpu-0"):
+        assert attach(many, {"gpu": True})["devices"] == "7"
+
+
 def test_a_job_that_asks_for_none_takes_none(two: Settings) -> None:
     done = attach(two, {})
     assert (done["gpu"], done["devices"]) == (0, "4,7")

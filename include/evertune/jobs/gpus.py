@@ -27,7 +27,8 @@ _WAIT_S = 1.0
 def hold(folder: Path) -> Iterator[None]:
     """Hold one of the machine's GPUs while the block runs; wait for one where all are taken.
 
-    Where there is none, or ``EVERTUNE_GPUS`` is 0, the block runs on the CPU and holds nothing.
+    Where there is none, or ``EVERTUNE_GPUS`` is 0, the block runs on the CPU and holds nothing. Above the number of
+    GPUs it allows no more than these: two trainings on one would each have half of the memory that was found free.
     """
     settings, there = settings_module.load(), devices()
     if not there or settings.gpus < 1:
@@ -35,12 +36,12 @@ def hold(folder: Path) -> Iterator[None]:
         yield
         return
     with contextlib.ExitStack() as held:
-        while (index := _free(settings, held)) is None:
+        while (index := _free(settings, min(settings.gpus, len(there)), held)) is None:
             if cancelled(folder):
                 raise CancelledError("Cancelled while it waited for a GPU.")
             report(folder, {"phase": "waiting for a GPU"})
             time.sleep(_WAIT_S)
-        os.environ[VISIBLE] = there[index % len(there)]
+        os.environ[VISIBLE] = there[index]
         yield
 
 
@@ -64,8 +65,8 @@ def _listed() -> int:
     return 0
 
 
-def _free(settings: Settings, held: contextlib.ExitStack) -> int | None:
-    for index in range(settings.gpus):
+def _free(settings: Settings, count: int, held: contextlib.ExitStack) -> int | None:
+    for index in range(count):
         with contextlib.ExitStack() as attempt:
             if attempt.enter_context(take(settings.home / "locks" / f"gpu-{index}")) is not None:
                 held.push(attempt.pop_all())

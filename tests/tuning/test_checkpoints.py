@@ -8,8 +8,9 @@ import pytest
 import torch
 from tests.models import tiny
 
+from evertune import files
 from evertune.models import tensors
-from evertune.records import EvertuneError
+from evertune.records import EvertuneError, UnreachableError
 from evertune.tuning import checkpoints
 
 HELD = {"weight.a": torch.arange(2000.0), "random.cpu": torch.get_rng_state()}
@@ -67,6 +68,24 @@ def test_one_without_manifest_was_not_written_to_its_end(tmp_path: Path) -> None
     _two(tmp_path)
     (tmp_path / "000000002" / "manifest.json").unlink()
     assert _newest(tmp_path) == 1
+
+
+@pytest.mark.parametrize("reader", ["verify", "read_json"])
+def test_a_disk_that_is_away_for_a_moment_costs_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: str
+) -> None:
+    _two(tmp_path)
+
+    def away(path: Path) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, reader, away)
+        with pytest.raises(UnreachableError, match=r"000000002 cannot be read.*Stale") as caught:
+            _newest(tmp_path)
+    assert caught.value.retry
+    assert _newest(tmp_path) == 2
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_bug_that_looks_like_no_full_disk_is_not_hidden(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from evertune import files
 from evertune.models import tensors
-from evertune.records import EvertuneError, JsonObject
+from evertune.records import EvertuneError, JsonObject, UnreachableError
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +66,11 @@ def full_disk_told(where: Path) -> Iterator[None]:
 
 
 def newest(home: Path, inputs: str) -> Checkpoint | None:
-    """The newest checkpoint that verifies and was made from the same ``inputs``; damaged ones are removed."""
+    """The newest checkpoint that verifies and was made from the same ``inputs``; damaged and other ones are removed.
+
+    Raises :class:`UnreachableError` where one cannot be read: a disk or a mount that is away for a moment must not cost
+    what was trained, neither by a removal nor by going on from an older one, after which the newer would be in the way.
+    """
     for folder in _newest_first(home):
         try:
             files.verify(folder)
@@ -75,7 +79,12 @@ def newest(home: Path, inputs: str) -> Checkpoint | None:
                 found = Checkpoint(tensors.load(folder / _TENSORS), state)
                 log.info("resumed from a checkpoint", step=int(folder.name))
                 return found
-        except (files.CorruptError, OSError, KeyError, TypeError):
+        except OSError as fault:
+            raise UnreachableError(
+                f"The checkpoint {folder} cannot be read ({fault}). Look after the disk or mount that it is on, then "
+                "run again; should it stay unreadable, delete it, and the tuning goes on from the one before."
+            ) from fault
+        except (files.CorruptError, KeyError, TypeError):
             pass
         shutil.rmtree(folder, ignore_errors=True)
     return None

@@ -85,8 +85,8 @@ def macro_f1(truth: NDArray[np.integer], answers: NDArray[np.integer], classes: 
     return float((2 * counts.diagonal()[there] / both[there]).mean()) if there.any() else 0.0
 
 
-def load(folder: Path, digest: str | None = None) -> Classifier:
-    """The bundle's classifier, after :func:`bundle.check`. On a machine with CUDA it answers from there."""
+def load(folder: Path, digest: str | None = None, device: str | None = None) -> Classifier:
+    """The bundle's classifier, after :func:`bundle.check`, on ``device``: CUDA where none is named and there is one."""
     import torch
     import transformers
 
@@ -102,7 +102,7 @@ def load(folder: Path, digest: str | None = None) -> Classifier:
         )
     if odd := sorted({*loaded["missing_keys"], *loaded["unexpected_keys"], *map(str, loaded["mismatched_keys"])}):
         raise files.CorruptError(f"{folder}: weights and configuration disagree about {', '.join(odd[:5])}.")
-    return Classifier(model.to(devices.best()).eval(), folder, found)
+    return Classifier(model.to(device or devices.best()).eval(), folder, found)
 
 
 @contextlib.contextmanager

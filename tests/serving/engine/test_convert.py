@@ -20,7 +20,7 @@ from tests.serving.engine import made
 from tests.serving.engine.native import fit
 
 from evertune import files
-from evertune.models import bundle, classifier
+from evertune.models import bundle, classifier, devices
 from evertune.records import EvertuneError
 from evertune.serving.engine import compare, convert, trial
 from evertune.serving.engine.graphs import export, integers, quantise
@@ -69,6 +69,17 @@ def converted(
     assert (folder / "engine" / MODEL).exists() is report.kind.startswith("onnx")
     assert sorted(path.name for path in folder.iterdir()) == ["bundle", "engine"], "no scratch is left"
     return report
+
+
+def test_a_conversion_takes_no_memory_of_a_gpu(
+    tmp_path: Path, shared_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken() -> torch.device:
+        raise AssertionError("it asked for the best device")
+
+    monkeypatch.setattr(devices, "best", taken)
+    report = convert.convert(shared_bundle, files.digest(shared_bundle), None, 1.0, tmp_path)
+    assert report.kind == "onnx-fp32"
 
 
 @pytest.mark.integration

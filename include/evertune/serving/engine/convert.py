@@ -103,7 +103,9 @@ def convert(
     bundle.check(folder, digest)
     with tempfile.TemporaryDirectory(dir=out) as scratch:  # there, so that a kill leaves it to who made `out`
         ids, known = _rows(folder, checks)
-        task = _Task(folder, digest, ids, known, allowed_loss, Path(scratch), TorchModel(folder, digest))
+        # On the CPU whatever else there is: a GPU's memory belongs to what trains and answers there.
+        reference = TorchModel(folder, digest, "cpu")
+        task = _Task(folder, digest, ids, known, allowed_loss, Path(scratch), reference)
         report = _choose(task, portable=portable)
         if report.kind == "amx-bf16":
             for path in task.native.iterdir():

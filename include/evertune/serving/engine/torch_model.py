@@ -11,14 +11,14 @@ from evertune.serving.engine.served import Floats
 
 
 class TorchModel:
-    """The bundle's own model, as :mod:`evertune.models.classifier` loads it."""
+    """The bundle's own model, as :func:`evertune.models.classifier.load` loads it."""
 
     padded: ClassVar[bool] = True
 
-    def __init__(self, bundle_folder: Path, digest: str | None) -> None:
+    def __init__(self, bundle_folder: Path, digest: str | None, device: str | None = None) -> None:
         from evertune.models import classifier
 
-        self._classifier = classifier.load(bundle_folder, digest)
+        self._classifier = classifier.load(bundle_folder, digest, device)
         self._alone = threading.Lock()
 
     @property

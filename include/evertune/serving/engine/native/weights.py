@@ -100,7 +100,7 @@ def _norm(norm: Any) -> Iterator[Tensor]:
 def _put(file: BinaryIO, part: Tensor) -> None:
     import torch
 
-    whole = part.detach().contiguous()
+    whole = part.detach().cpu().contiguous()
     numbers = whole.view(torch.int16) if whole.dtype == torch.bfloat16 else whole
     content = numbers.numpy().tobytes()
     file.write(content + bytes(-len(content) % _ALIGNED))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from structlog.testing import capture_logs
 
 from evertune.project.options import Precision
 from evertune.tuning import hardware
@@ -70,6 +71,25 @@ class _Clock:
 def test_a_person_may_decide() -> None:
     assert hardware.precision(Precision.BF16, CPU) is torch.bfloat16
     assert hardware.precision(Precision.FP32, CPU) is torch.float32
+
+
+@pytest.mark.parametrize(
+    ("wanted", "capability", "taken", "warned"),
+    [
+        (Precision.BF16, (7, 5), torch.bfloat16, True),
+        (Precision.BF16, (8, 0), torch.bfloat16, False),
+        (Precision.FP32, (7, 5), torch.float32, False),
+        (Precision.AUTO, (7, 5), torch.float32, False),
+        (Precision.AUTO, (9, 0), torch.bfloat16, False),
+    ],
+)
+def test_a_gpu_that_only_emulates_bf16_is_named_to_who_asks_for_it(
+    monkeypatch: pytest.MonkeyPatch, wanted: Precision, capability: tuple[int, int], taken: torch.dtype, warned: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    with capture_logs() as told:
+        assert hardware.precision(wanted, torch.device("cuda")) is taken
+    assert ["emulates" in entry["event"] for entry in told if entry["log_level"] == "warning"] == [True] * warned
 
 
 def test_no_cpuinfo_no_bf16(tmp_path: Path) -> None:

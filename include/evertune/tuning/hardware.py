@@ -9,9 +9,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import structlog
 import torch
 
 from evertune.project.options import Precision
+
+log = structlog.get_logger(__name__)
 
 _CPUINFO = Path("/proc/cpuinfo")
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -28,12 +31,19 @@ def precision(wanted: Precision, on: torch.device) -> torch.dtype:
     processor's flag tell that the real one is faster, so a CPU is tried (:func:`bf16_pays`).
     """
     if wanted is Precision.AUTO:
-        if on.type == "cuda":
-            pays = torch.cuda.get_device_capability(on) >= (8, 0)
-        else:
-            pays = cpu_has_bf16(_CPUINFO) and bf16_pays()
+        pays = _gpu_has_bf16(on) if on.type == "cuda" else cpu_has_bf16(_CPUINFO) and bf16_pays()
         return torch.bfloat16 if pays else torch.float32
+    if wanted is Precision.BF16 and on.type == "cuda" and not _gpu_has_bf16(on):
+        log.warning(
+            "tuning.precision is bf16, which this GPU does not multiply in: torch emulates it, slower than fp32. Set "
+            "tuning.precision to auto.",
+            device=str(on),
+        )
     return torch.bfloat16 if wanted is Precision.BF16 else torch.float32
+
+
+def _gpu_has_bf16(on: torch.device) -> bool:
+    return torch.cuda.get_device_capability(on) >= (8, 0)  # Ampere
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from evertune.tuning import trainer
 
 @pytest.fixture(autouse=True)
 def _cudnn_as_torch_has_it() -> Iterator[None]:
-    before = torch.backends.cuda.cudnn_sdp_enabled()
+    before = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
     torch.backends.cuda.enable_cudnn_sdp(True)
     yield
     torch.backends.cuda.enable_cudnn_sdp(before)
@@ -40,4 +40,4 @@ def test_what_tunes_or_answers_never_waits_for_a_plan_of_cudnn(
     base: Path, made: Path, ready: Callable[[Path, Path], None]
 ) -> None:
     ready(base, made)
-    assert not torch.backends.cuda.cudnn_sdp_enabled()
+    assert not torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]

@@ -19,7 +19,7 @@ from tests.models import tiny
 
 from evertune import files
 from evertune.jobs import CancelledError
-from evertune.models import bundle, classifier, tensors
+from evertune.models import bundle, classifier, forward, tensors
 from evertune.project.options import Method
 from evertune.records import EvertuneError, UnfitError
 from evertune.tuning import batches, trainer
@@ -202,7 +202,7 @@ def test_memory_that_runs_out_in_a_step_is_told_with_advice(train: Train, monkey
     def short(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(trainer.forward, "logits", short)
+    monkeypatch.setattr(forward, "logits", short)
     with pytest.raises(UnfitError, match=r"To make it fit: set tuning.method to lora"):
         train("short", method="full", tokens_per_batch=128)
 

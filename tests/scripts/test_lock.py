@@ -16,7 +16,7 @@ from tests.support import ROOT
 
 LISTS = ("requirements.txt", "requirements-dev.txt", "requirements-s3.txt", "requirements-gs.txt")
 LOCKS = ("requirements.lock", "requirements-torch-cuda.lock")
-OURS = {"evertune", "scripts", *(path.stem for path in (ROOT / "dags").glob("*.py"))}
+OURS = {"evertune", "evertune_dags", "scripts", *(path.stem for path in (ROOT / "dags").glob("*.py"))}
 PYDANTICS = {"pydantic_core", "typing_extensions"}
 """Parts that pydantic pins itself: a bound of ours could only contradict it."""
 

@@ -65,3 +65,13 @@ def test_where_there_is_nothing_to_pin_nothing_is_written(two: Settings, tmp_pat
     assert status == 2
     assert "`evertune init NAME`" in told["error"]["message"]
     assert not list(here.iterdir())
+
+
+def test_a_persons_own_stages_are_not_replaced(two: Settings, tmp_path: Path) -> None:
+    (here := tmp_path / "clone").mkdir()
+    (here / "dvc.yaml").write_text("stages: {train: {cmd: make train}}\n")
+    (here / "params.yaml").write_text("lr: 0.1\n")
+    status, told = evertune(two, "data", "pin", SLUG, cwd=here)
+    assert status == 2
+    assert f"{here} has dvc.yaml, params.yaml, not written by `evertune data pin`" in told["error"]["message"]
+    assert sorted(path.name for path in here.iterdir()) == ["dvc.yaml", "params.yaml"]

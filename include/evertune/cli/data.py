@@ -46,7 +46,8 @@ def pin(
 ) -> None:
     """Write the inputs of the root `dvc.yaml`, for a person who wants plain `dvc repro` there.
 
-    With `--all`, files with faults are told and left out, and the exit status is then 2.
+    Stages and parameters of a person's own are never replaced: where there are some, nothing is written and the exit
+    status is 2. With `--all`, files with faults are told and left out, and the exit status is then 2.
     """
     from evertune.data import versions
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evertune import files, records
+from evertune.data import pinning
 from evertune.records import CutOffError, EvertuneError, UnreachableError
 from evertune.settings import Settings
 
@@ -36,17 +37,28 @@ FAULTS = {
 
 
 def config(settings: Settings, *, links: str = "reflink,hardlink,copy", no_scm: bool = True) -> str:
-    """Text of ``.dvc/config``: no git, no calls home, the shared cache, the remote.
+    """Text of ``.dvc/config``: the :func:`options`."""
+    return pinning.merged("", options(settings, links=links, no_scm=no_scm))
+
+
+def options(
+    settings: Settings, *, links: str = "reflink,hardlink,copy", no_scm: bool = True
+) -> dict[str, dict[str, str]]:
+    """DVC's configuration, section by section: no git, no calls home, the shared cache, the remote.
 
     Without ``no_scm``, ``pull`` in a folder that git ignores says "up to date" and restores nothing.
     """
-    return (
-        f"[core]\n    no_scm = {str(no_scm).lower()}\n    analytics = false\n    check_update = false\n"
-        "    remote = storage\n"
-        f"    site_cache_dir = {_quoted(settings.cache / 'dvc-site')}\n"
-        f'[cache]\n    dir = {_quoted(settings.cache / "dvc")}\n    type = "{links}"\n    shared = group\n'
-        f"['remote \"storage\"']\n    url = {_quoted(settings.remote)}\n"
-    )
+    return {
+        "core": {
+            "no_scm": str(no_scm).lower(),
+            "analytics": "false",
+            "check_update": "false",
+            "remote": "storage",
+            "site_cache_dir": _quoted(settings.cache / "dvc-site"),
+        },
+        "cache": {"dir": _quoted(settings.cache / "dvc"), "type": f'"{links}"', "shared": "group"},
+        'remote "storage"': {"url": _quoted(settings.remote)},
+    }
 
 
 def _quoted(value: object) -> str:

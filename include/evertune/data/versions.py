@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evertune import files
-from evertune.data import dvc
+from evertune.data import dvc, pinning
 from evertune.data.plans import DATA_STEPS, RECIPES, plan, plan_hash, same_model
 from evertune.project import Project
 from evertune.records import Dataset, EvertuneError, Pins, RowCounts, Step, UnfitError
@@ -121,36 +121,50 @@ def write(settings: Settings, lock: str, project: Project, pins: Pins, to: Path)
 def pin_all(settings: Settings, root: Path, projects: dict[str, Project]) -> list[Path]:
     """Write every project's plans at the repository's root, for a person who runs plain ``dvc repro`` there.
 
-    Returns the files. The cache and remote are those of the runs, so what a run has made is not made again.
+    Returns the files. The cache and remote are those of the runs, so what a run has made is not made again. What is
+    there and not evertune's is kept: :class:`UnfitError`, before anything is written.
     """
-    dvc.reach(settings)
     pinned = {slug: (project, pin(project, settings)) for slug, project in projects.items()}
-    written = _lay_out(settings, root, pinned)
+    texts = _texts(settings, root, pinned, pinning.HEADER)
     for slug, (project, pins) in pinned.items():
         for name, record in (("project.json", project), ("pins.json", pins)):
-            written.append(root / "plans" / slug / name)
-            _write(written[-1], files.canonical(record.model_dump(mode="json")))
+            texts[root / "plans" / slug / name] = files.canonical(record.model_dump(mode="json"))
+    pinning.refuse_others(root, texts)
+    dvc.reach(settings)
+    for path, content in texts.items():
+        _write(path, content)
     # Machine-local: paths of this EVERTUNE_HOME are nobody else's, and git does not see config.local.
-    _write(root / ".dvc" / "config.local", dvc.config(settings, no_scm=not (root / ".git").exists()))
-    _write(root / ".dvc" / ".gitignore", "/config.local\n/tmp\n/cache\n")
+    local, ignored = root / ".dvc" / "config.local", root / ".dvc" / ".gitignore"
+    _write(local, pinning.merged(_text(local), dvc.options(settings, no_scm=not (root / ".git").exists())))
+    _write(ignored, pinning.added(_text(ignored), ("/config.local", "/tmp", "/cache")))  # noqa: S108 (a pattern)
     if not (root / ".dvc" / "config").exists():
         _write(root / ".dvc" / "config", "")
-    return written
+    return list(texts)
 
 
-def _lay_out(settings: Settings, folder: Path, pinned: dict[str, tuple[Project, Pins]]) -> list[Path]:
-    """The files that every workspace has: stages, their parameters and plans."""
+def _lay_out(settings: Settings, folder: Path, pinned: dict[str, tuple[Project, Pins]]) -> None:
+    """Write the files that every workspace has."""
+    for path, content in _texts(settings, folder, pinned).items():
+        _write(path, content)
+
+
+def _texts(
+    settings: Settings, folder: Path, pinned: dict[str, tuple[Project, Pins]], header: str = ""
+) -> dict[Path, str]:
+    """The files that every workspace has, with what stands in them: stages, their parameters and plans."""
     texts = {
         folder / "dvc.yaml": PIPELINE.read_text("utf-8"),
-        folder / "params.yaml": "".join(["projects:\n", *(f"  - {slug}\n" for slug in sorted(pinned))]),
+        folder / "params.yaml": "".join([header, "projects:\n", *(f"  - {slug}\n" for slug in sorted(pinned))]),
     }
     for slug, (project, pins) in pinned.items():
         for step in DATA_STEPS:
             content = files.canonical(plan(step, project, pins, settings)) + "\n"
             texts[folder / "plans" / slug / f"{step.value}.json"] = content
-    for path, content in texts.items():
-        _write(path, content)
-    return list(texts)
+    return texts
+
+
+def _text(path: Path) -> str:
+    return path.read_text("utf-8") if path.is_file() else ""
 
 
 def _write(path: Path, content: str) -> None:

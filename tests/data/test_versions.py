@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -109,8 +110,12 @@ def test_a_remote_that_is_not_there_is_said_before_anything_runs(
 def test_a_folder_that_is_not_empty_is_not_checked_out_into(
     local_project: Project, where: Settings, tmp_path: Path
 ) -> None:
-    with pytest.raises(UnfitError, match="is not empty"):
-        versions.checkout(where, "", local_project, Pins(sources={}, base="", recipes={}), tmp_path)
+    (tmp_path / "file").write_text("mine")
+    for to in (tmp_path, tmp_path / "file"):
+        with pytest.raises(UnfitError, match="is not an empty folder"):
+            versions.checkout(where, "", local_project, Pins(sources={}, base="", recipes={}), to)
+    assert (tmp_path / "file").read_text() == "mine"
+    assert not Path(where.remote).exists()
 
 
 @pytest.mark.integration
@@ -178,15 +183,107 @@ def test_a_bucket_keeps_the_data_by_settings_alone(
     assert files.digest(folder) == files.verify(folder) == made.version
 
 
+@pytest.fixture
+def restored(local_project: Project, where: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Checks out with a pull that writes one file and then does what is given."""
+
+    def checkout(to: Path, pull: Callable[[], object] = lambda: None) -> Path:
+        def run(workspace: Path, *_: object) -> float:
+            with files.new_folder(workspace / "data" / SLUG / "dataset") as folder:
+                (folder / "labels.json").write_text("[]")
+            pull()
+            return 0.0
+
+        monkeypatch.setattr(dvc, "run", run)
+        return versions.checkout(where, "a lock", local_project, versions.pin(local_project, where), to)
+
+    Path(where.remote).mkdir(parents=True)
+    return checkout
+
+
+def stop(fault: type[BaseException]) -> Callable[[], object]:
+    def raising() -> None:
+        raise fault
+
+    return raising
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("fault", [UnreachableError, KeyboardInterrupt])
+def test_a_checkout_that_fails_leaves_nothing_and_can_be_tried_again(
+    restored: Callable[..., Path], tmp_path: Path, there: bool, fault: type[BaseException]
+) -> None:
+    (parent := tmp_path / "new").mkdir()
+    to = parent / "restored"
+    if there:
+        to.mkdir()
+    with pytest.raises(fault):
+        restored(to, stop(fault))
+    assert list(parent.rglob("*")) == ([to] if there else [])
+    assert files.verify(restored(to))
+    assert [path.name for path in parent.iterdir()] == ["restored"]
+    assert sorted(path.name for path in to.iterdir()) == [
+        ".dvc",
+        "data",
+        "dvc.lock",
+        "dvc.yaml",
+        "params.yaml",
+        "plans",
+    ]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_what_a_killed_checkout_leaves_does_not_stand_in_the_way(
+    restored: Callable[..., Path], tmp_path: Path, there: bool
+) -> None:
+    to = tmp_path / "restored"
+    left = to / versions.ASIDE if there else tmp_path / f".restored{versions.ASIDE}"
+    (left / "data").mkdir(parents=True)
+    (left / "data" / "half").write_text("")
+    folder = restored(to)
+    assert files.verify(folder)
+    assert not left.exists()
+    assert not list(to.rglob("half"))
+
+
+def test_a_checkout_in_the_folder_where_one_stands(
+    restored: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert files.verify(restored(Path()))
+    assert (Path.cwd() / "dvc.lock").read_text() == "a lock"  # the folder is still the same one
+
+
+def test_a_checkout_makes_no_remote(local_project: Project, where: Settings, tmp_path: Path) -> None:
+    where.home.mkdir()
+    with pytest.raises(UnreachableError, match=r"remote is not there \(No such file.*Mount its disk"):
+        versions.checkout(where, "", local_project, Pins(sources={}, base="", recipes={}), tmp_path / "to")
+    assert not Path(where.remote).exists()
+    assert not (tmp_path / "to").exists()
+
+
 @pytest.mark.integration
-def test_a_version_that_the_remote_does_not_have_is_said(
+def test_a_version_that_the_remote_does_not_have_is_said_and_comes_once_it_has(
     local_project: Project, where: Settings, tmp_path: Path
 ) -> None:
-    workspace = build(where, "run-1", local_project)  # never pushed
-    made = versions.dataset(workspace)
+    workspace = build(where, "run-1", local_project)
+    made, pins = versions.dataset(workspace), versions.pin(local_project, where)
+    versions.push(workspace)
+    (kept := Path(where.remote)).rename(tmp_path / "away")
+    kept.mkdir()
     shutil.rmtree(where.cache)
     with pytest.raises(UnreachableError, match=str(where.remote)):
-        versions.checkout(where, made.lock, local_project, versions.pin(local_project, where), tmp_path / "to")
+        versions.checkout(where, made.lock, local_project, pins, tmp_path / "to")
+    kept.rmdir()
+    (tmp_path / "away").rename(kept)
+    folder = versions.checkout(where, made.lock, local_project, pins, tmp_path / "to")
+    assert files.verify(folder) == made.version
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "status"], cwd=tmp_path / "to", env=dvc.environment(tmp_path / "to", where),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "up to date" in done.stdout, done.stderr  # where it lies now, as if it had been made there
 
 
 @pytest.mark.integration

@@ -66,18 +66,22 @@ def _quoted(value: object) -> str:
     return f"{mark}{value}{mark}"
 
 
-def reach(settings: Settings) -> None:
-    """Make the remote's folder, or raise :class:`UnreachableError` where the place it belongs to is not there.
+def reach(settings: Settings, *, make: bool = True) -> None:
+    """See that the remote's folder is there; raise :class:`UnreachableError` where the place it belongs to is not.
 
-    Only the folder itself is made: where its parent is missing, a disk is not mounted, and data written below the
-    mount point would be lost from sight when it is. Object stores answer when they are used.
+    Made is only the folder itself, and only by who is to ``make`` it: where its parent is missing, a disk is not
+    mounted, and data written below the mount point would be lost from sight when it is. Who fetches makes none, as
+    there would be nothing in it. Object stores answer when they are used.
     """
     if "://" in settings.remote:
         return
     remote = Path(settings.remote)
-    settings.home.mkdir(parents=True, exist_ok=True)
     try:
-        remote.mkdir(exist_ok=True)
+        if make:
+            settings.home.mkdir(parents=True, exist_ok=True)
+            remote.mkdir(exist_ok=True)
+        else:
+            os.scandir(remote).close()
     except OSError as fault:
         raise UnreachableError(
             f"The DVC remote {remote} is not there ({fault.strerror}). Mount its disk, or set EVERTUNE_REMOTE to a "

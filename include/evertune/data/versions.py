@@ -7,7 +7,10 @@ nothing is ever written to git. What makes a version come back is small and kept
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +37,9 @@ __all__ = [
 
 PIPELINE = Path(__file__).with_name("pipeline.yaml")
 """The definition of the stages; the root ``dvc.yaml`` is equal to it. (Not named dvc.yaml: DVC would find it twice.)"""
+
+ASIDE = ".evertune-checkout"
+"""Name of the folder in which a checkout is made before it is whole; its name's ending, where it lies beside."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +107,45 @@ def checkout(settings: Settings, lock: str, project: Project, pins: Pins, to: Pa
 
     Files are copies, not links into the cache: they are the person's who asked.
     """
-    if to.exists() and any(to.iterdir()):
-        raise UnfitError(f"{to} is not empty. Name a new folder to check the data out into.")
-    dvc.reach(settings)
-    write(settings, lock, project, pins, to)
-    _write(to / ".dvc" / "config", dvc.config(settings, links="reflink,copy"))
-    dvc.run(to, settings, "pull", ["pull"])
-    folder = to / "data" / project.slug / "dataset"
-    files.verify(folder)
-    return folder
+    if os.path.lexists(to) and not (to.is_dir() and all(path.name == ASIDE for path in to.iterdir())):
+        raise UnfitError(f"{to} is not an empty folder. Name a new one to check the data out into.")
+    dvc.reach(settings, make=False)
+    with _whole(to) as folder:
+        write(settings, lock, project, pins, folder)
+        _write(folder / ".dvc" / "config", dvc.config(settings, links="reflink,copy"))
+        dvc.run(folder, settings, "pull", ["pull"])
+        files.verify(folder / "data" / project.slug / "dataset")
+    return to / "data" / project.slug / "dataset"
+
+
+@contextlib.contextmanager
+def _whole(to: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes ``to`` when the block ends well. Else ``to`` is as before, and nothing stays.
+
+    It always has the same name, so that the next try removes what one that was killed has left. Where ``to`` is there
+    already it lies within: ``to`` may be another disk, or where the person stands.
+    """
+    to = to.absolute()
+    within = to.exists()
+    aside = to / ASIDE if within else to.with_name(f".{to.name}{ASIDE}")
+    moved: list[Path] = []
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        yield aside
+        if within:
+            for path in aside.iterdir():
+                moved.append(to / path.name)
+                path.rename(moved[-1])
+            aside.rmdir()
+        else:
+            aside.rename(to)
+    except BaseException:
+        for path in (aside, *moved):
+            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
+        raise
 
 
 def write(settings: Settings, lock: str, project: Project, pins: Pins, to: Path) -> None:

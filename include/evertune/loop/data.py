@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from evertune import files
 from evertune.data import versions
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger import steps
@@ -28,4 +29,6 @@ def checkout(slug: str, settings: Settings, model_version: int, to: Path) -> Pat
             "Is EVERTUNE_DATABASE_URL that of the installation which trained it?"
         )
     dataset, project = Dataset.model_validate(prepared), Project.model_validate(claimed["project"])
-    return versions.checkout(settings, dataset.lock, project, Pins.model_validate(claimed["pins"]), to)
+    alone = settings.home / "locks" / f"checkout-{files.hash_of(str(to.absolute()))[:16]}"
+    with files.lock(alone):  # two at once would take each other's half-made folder for a leftover
+        return versions.checkout(settings, dataset.lock, project, Pins.model_validate(claimed["pins"]), to)

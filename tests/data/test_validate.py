@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -346,6 +347,14 @@ def test_scripts_in_texts_do_not_run_in_the_reports(run: Run) -> None:
     for page in pages:
         assert "<script>alert" not in page.read_text(), page
         assert "<img src=x" not in page.read_text(), page
+
+
+def test_sql_needs_no_room_but_beside_the_result(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/not/there")
+    asked = expectation("expect_column_values_to_not_match_like_pattern", column="text", like_pattern="%damn%")
+    result = run([*sound(), row("A damn good review of a thing.", "ham")], asked)
+    assert len(result.quarantine) == 1
+    assert sorted(path.name for path in result.folder.parent.iterdir()) == ["snapshot", "valid"]
 
 
 def test_a_changed_snapshot_is_refused(tmp_path: Path) -> None:

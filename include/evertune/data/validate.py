@@ -51,24 +51,25 @@ def validate(project: Project, snapshot: Path, out: Path) -> None:
     columns = [name for name in pq.read_schema(rows).names if name != "fault"]
     named = expectations.bind(project, [*columns, TARGET])
     engine = Engine()
-    found = judge(project, rows, facts.gather(project, rows), named, engine)
+    scratch = out.with_name(f".{out.name}.sql")  # named so that the next run removes what a killed one has left
+    found = judge(project, rows, facts.gather(project, rows), named, engine, scratch)
     faults = unfit(project, found)
     with files.new_folder(out) as folder:
         _write_rows(rows, found, folder / ROWS, folder / QUARANTINE, fit=not faults)
         again = expectations.bind(project, [*columns, TARGET])  # Great Expectations takes each for one suite only
-        more = _traffic(project, snapshot / TRAFFIC, again, found, folder) if not faults else {}
+        more = _traffic(project, snapshot / TRAFFIC, again, found, folder, scratch) if not faults else {}
         _write_report(project, found, faults, engine, folder, more)
     if faults:
         raise UnfitError(_message(project, found, faults, out))
 
 
-def _traffic(
-    project: Project, rows: Path, named: list[Named], of_sources: Findings, folder: Path
+def _traffic(  # noqa: PLR0917
+    project: Project, rows: Path, named: list[Named], of_sources: Findings, folder: Path, scratch: Path
 ) -> dict[str, dict[str, object]]:
     """Part the labelled traffic, if there is any, and write what was found of it; the account of it for the summary."""
     if not rows.is_file():
         return {}
-    found, engine = judge_traffic(project, rows, named, of_sources)
+    found, engine = judge_traffic(project, rows, named, of_sources, scratch)
     _write_rows(rows, found, folder / TRAFFIC, folder / "traffic_quarantine.parquet", fit=True)
     files.write_json(folder / "traffic_validation.json", engine.described)
     docs_folder = folder / DATA_DOCS / "traffic"

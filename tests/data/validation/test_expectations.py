@@ -125,12 +125,12 @@ def parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def ask(project: MakeProject, parquet: Path) -> Callable[..., tuple[list[Named], Findings]]:
+def ask(project: MakeProject, parquet: Path, tmp_path: Path) -> Callable[..., tuple[list[Named], Findings]]:
     def of(*named: tuple[str, dict[str, Any]]) -> tuple[list[Named], Findings]:
         asked = project({"expectations": [{"name": name, "arguments": arguments} for name, arguments in named]})
         bound = bind(asked, [*pq.read_schema(parquet).names, "target"])
         facts: Facts = gather(asked, parquet)
-        return bound, judge(asked, parquet, facts, bound, Engine())
+        return bound, judge(asked, parquet, facts, bound, Engine(), tmp_path / "scratch")
 
     return of
 

@@ -6,10 +6,7 @@ itself to quarantine, never to stop the batch: one 9,999 among the scores would 
 
 from __future__ import annotations
 
-import sqlite3
-import tempfile
 from collections.abc import Iterable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +19,7 @@ from evertune.data.validation.expectations import Named, View
 from evertune.data.validation.facts import Facts, batches
 from evertune.data.validation.findings import Finding, Findings
 from evertune.data.validation.labels import number
+from evertune.data.validation.table import KEY, TABLE, see_room, table
 from evertune.project.options import Project
 from evertune.records import UnfitError
 
@@ -30,13 +28,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OWN = "evertune"
-TABLE, KEY = "rows", "evertune_row"
 TARGET = "target"
 """The class after the label rule: a column that expectations may name, though a snapshot does not have it."""
 
 
-def judge(project: Project, rows: Path, facts: Facts, named: list[Named], engine: Engine) -> Findings:
-    """Judge the snapshot's rows. Raises :class:`UnfitError` where an expectation cannot be judged at all."""
+def judge(  # noqa: PLR0917
+    project: Project, rows: Path, facts: Facts, named: list[Named], engine: Engine, scratch: Path
+) -> Findings:
+    """Judge the snapshot's rows. Raises :class:`UnfitError` where an expectation cannot be judged at all.
+
+    ``scratch`` is a folder that is not there, for what is needed meanwhile; nothing of it stays.
+    """
     checks = built_in(project, facts)
     results = engine.judge(OWN, facts.frame(), [check.expectation for check in checks])
     bad = []
@@ -59,7 +61,7 @@ def judge(project: Project, rows: Path, facts: Facts, named: list[Named], engine
             tuple(unmet),
         )
 
-    stage = _Rounds(rows, facts, engine)
+    stage = _Rounds(rows, facts, engine, scratch)
     unmet = []
     for one, answer in stage.ask([n for n in named if n.per_value], found().good, "values"):
         if answer.rows is not None:
@@ -88,6 +90,7 @@ class _Rounds:
     rows: Path
     facts: Facts
     engine: Engine
+    scratch: Path
 
     def ask(self, named: list[Named], good: npt.NDArray[np.bool_], about: str) -> list[tuple[Named, _Answer]]:
         """Ask the good rows, in frames with the columns that are named and, without need, no others."""
@@ -132,11 +135,11 @@ class _Rounds:
         expectations = [one.expectation for one in asked]
         if asked[0].view is not View.SQL:
             return self.engine.judge(name, frame, expectations)
-        with tempfile.TemporaryDirectory(prefix="evertune-") as folder:
-            database = Path(folder) / "rows.db"
-            with closing(sqlite3.connect(database)) as connection:
-                frame.to_sql(TABLE, connection, index_label=KEY, chunksize=10_000)
-            return self.engine.judge_sql(name, database, TABLE, KEY, expectations)
+        with table(frame, self.scratch, name) as database:
+            judged = self.engine.judge_sql(name, database, TABLE, KEY, expectations)
+        for one in judged:
+            see_room(one.error, self.scratch.parent)
+        return judged
 
 
 def _together(one: Named) -> tuple[str, ...]:

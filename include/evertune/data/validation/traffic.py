@@ -20,9 +20,12 @@ from evertune.project.options import Project
 
 
 def judge_traffic(
-    project: Project, rows: Path, named: Sequence[Named], of_sources: Findings
+    project: Project, rows: Path, named: Sequence[Named], of_sources: Findings, scratch: Path
 ) -> tuple[Findings, Engine]:
-    """Judge the rows of labelled traffic; ``of_sources`` tells the classes that there are."""
+    """Judge the rows of labelled traffic; ``of_sources`` tells the classes that there are.
+
+    ``scratch`` is as :func:`judge` takes it.
+    """
     classes = of_sources.classes
     if project.data.label.classes is None and project.data.label.cuts is None:
         classes = tuple(name for name, count in of_sources.class_counts.items() if count)
@@ -36,4 +39,4 @@ def judge_traffic(
     there = {"row_id", "text", TARGET} | ({"label"} if project.data.label.cuts is None else set())
     asked = [one for one in named if one.per_value and set(one.columns) <= there and not one.conditional]
     engine = Engine()
-    return judge(alike, rows, facts.gather(alike, rows), asked, engine), engine
+    return judge(alike, rows, facts.gather(alike, rows), asked, engine, scratch), engine

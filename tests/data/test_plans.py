@@ -74,7 +74,7 @@ def test_other_bytes_are_another_snapshot_and_another_base_another_dataset(
 
 def test_a_raised_recipe_does_its_step_again(local_project: Project, where: Settings) -> None:
     pins = pinned(local_project)
-    raised = pins.model_copy(update={"recipes": {**RECIPES, "validate": 2}})
+    raised = pins.model_copy(update={"recipes": {**RECIPES, "validate": RECIPES["validate"] + 1}})
     assert plan(Step.VALIDATE, local_project, pins, where) != plan(Step.VALIDATE, local_project, raised, where)
     assert plan(Step.PREPARE, local_project, pins, where) == plan(Step.PREPARE, local_project, raised, where)
     assert plan_hash(local_project, pins) != plan_hash(local_project, raised)

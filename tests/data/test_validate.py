@@ -317,6 +317,16 @@ def test_words_among_numbers_are_quarantined_and_the_rest_is_judged(run: Run) ->
     assert result.reasons[0][0].endswith("time is no value of this kind")
 
 
+def test_a_condition_that_no_row_meets_is_noted_in_the_result_and_on_the_page(run: Run) -> None:
+    arguments = {"column": "text", "regex": "^Review", "row_condition": 'domain == "male"'}
+    result = run(
+        [{**one, "domain": "mail"} for one in sound()], expectation("expect_column_values_to_match_regex", **arguments)
+    )
+    (note,) = result.summary["notes"]
+    assert "no row meets its row_condition" in note
+    assert "no row meets its row_condition" in (result.folder / "data_docs" / "summary.html").read_text()
+
+
 def test_columns_that_are_not_in_the_snapshot_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     asked = project(expectation("expect_column_values_to_be_unique", column="subject"))
     option = asked.validation.expectations[0].model_copy(update={"arguments": {"column": "subjekt"}})

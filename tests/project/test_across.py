@@ -46,6 +46,30 @@ def test_every_column_that_an_expectation_names_is_looked_for() -> None:
     assert _found(validation=of("expect_table_columns_to_match_ordered_list", column_list=["chanel"])) == []
 
 
+def test_the_columns_of_a_row_condition_are_looked_for() -> None:
+    def of(condition: object, parser: object = None) -> dict[str, Any]:
+        arguments = {"column": "text", "row_condition": condition, "condition_parser": parser}
+        return {"expectations": [{"name": "expect_column_values_to_be_unique", "arguments": arguments}]}
+
+    at = ("validation", "expectations", 0, "arguments", "row_condition")
+    assert _found(validation=of('domain == "a" and `channel` > 3 or sin(id) > 0')) == []
+    assert _found(validation=of('domian == "a"')) == [at]
+    assert _found(validation=of('domian == "a"', "pandas")) == [at]
+    for other in (of('col("label") == "a"', "great_expectations"), of("label ==", []), of(["x"]), of({"type": "x"})):
+        assert _found(validation=other) == []
+
+
+def test_a_misspelt_column_of_a_condition_is_told_with_the_nearest_name(faults: Faults) -> None:
+    text = (
+        MINIMAL
+        + "validation:\n  expectations:\n    - name: expect_column_values_to_be_unique\n"
+        + '      arguments:\n        column: text\n        row_condition: lable == "a"\n'
+    )
+    (fault,) = faults(text)
+    assert fault.where == "validation.expectations[0].arguments.row_condition"
+    assert (fault.message, fault.hint) == ("expected a column of the snapshot; found 'lable'", "did you mean 'label'?")
+
+
 def test_expectations_name_their_own_arguments() -> None:
     def of(**arguments: object) -> dict[str, Any]:
         named = {"name": "expect_column_value_lengths_to_be_between", "arguments": arguments}

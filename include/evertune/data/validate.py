@@ -17,7 +17,8 @@ from evertune.data.validation import docs, expectations, facts, scripts
 from evertune.data.validation.engine import Engine
 from evertune.data.validation.expectations import Named
 from evertune.data.validation.findings import Findings, unfit
-from evertune.data.validation.judging import TARGET, judge
+from evertune.data.validation.frames import TARGET
+from evertune.data.validation.judging import judge
 from evertune.data.validation.traffic import judge_traffic
 from evertune.project.options import Project
 from evertune.records import UnfitError

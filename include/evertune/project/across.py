@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from evertune.project import conditions
 from evertune.project.expectations import OF_THE_SCHEMA, arguments_of
 
 OWN_COLUMNS = ("row_id", "text", "label", "id", "group", "subject", "time", "source", "target")
@@ -69,6 +71,11 @@ def _columns(arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ..
     for index, name in enumerate(_list(arguments, "column_list")):
         if isinstance(name, str):
             yield ("column_list", index), name
+    condition = arguments.get("row_condition")
+    if isinstance(condition, str) and arguments.get("condition_parser") in (None, "pandas"):
+        # Of one that is none Great Expectations' arguments tell.
+        with contextlib.suppress(ValueError, SyntaxError):
+            yield from ((("row_condition",), name) for name in conditions.read(condition).columns)
 
 
 def _kept(data: Mapping[str, Any]) -> Iterator[str]:

@@ -28,6 +28,10 @@ OF_THE_SCHEMA = frozenset(
     }
 )
 """Those that ask which columns there are, and so may name some that there are not."""
+UNEXPECTED_ROWS = "unexpected_rows_expectation"
+"""The one whose name does not begin like those of the others."""
+IN_SQL = re.compile(rf"like_pattern|query_results|equal_other_table|^{UNEXPECTED_ROWS}$")
+"""Those that are judged in SQLite."""
 
 
 class _Class(NamedTuple):

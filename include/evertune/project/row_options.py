@@ -18,7 +18,13 @@ class Expectation(Options):
     """Any core expectation, for example `expect_column_value_lengths_to_be_between`."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """Its arguments, as Great Expectations documents them. Columns are those of a snapshot: `text`, `label`, `id`,
-    `group`, and what `columns.keep` and the sources' `constants` name."""
+    `group`, and what `columns.keep` and the sources' `constants` name.
+
+    A snapshot holds text. A column is read as numbers where the expectation is about numbers, and as dates where
+    `min_value` or `max_value` is one (`'2024-01-31'`, in ISO 8601; without a zone it is one of UTC, without a time the
+    day's beginning). A value that is none goes to quarantine. `row_condition` asks some rows alone, as pandas' `query`
+    does: a column is a number where it is compared with one (`label >= 3`), else text (`domain == "amazon"`). If no row
+    meets it, the report says so."""
 
     @field_validator("name")
     @classmethod

@@ -89,6 +89,10 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
     (UNIQUE, {**TEXT, "row_condition": "label ===="}, "row_condition", "pandas' query takes it (invalid"),
     (UNIQUE, {**TEXT, "row_condition": 3}, "row_condition", "expected a condition as pandas' query takes it"),
     (UNIQUE, {**TEXT, "row_condition": {"type": "comparison"}}, "row_condition", "expected "),
+    (UNIQUE, {**TEXT, "row_condition": "label == @x"}, "row_condition", "pandas' query takes it (invalid"),
+    (UNIQUE, {**TEXT, "row_condition": "label == 1 or label == 'x'"}, "row_condition", "that compares label with num"),
+    (BETWEEN, {**TEXT, "min_value": "2024-1-1"}, "min_value", "a date as ISO 8601 writes it, such as 2024-01-31"),
+    (BETWEEN, {**TEXT, "min_value": "2024-01-02", "max_value": "2024-01-01"}, "max_value", "at least min_value, which"),
     # what is missing, and what does not go together
     (BETWEEN, {"min_value": 1}, "", "expected the argument 'column', which is missing"),
     (IN_SET, TEXT, "", "expected the argument 'value_set', which is missing"),

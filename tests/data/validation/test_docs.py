@@ -47,3 +47,9 @@ def test_the_faults_stand_on_top(project: MakeProject) -> None:
 def test_whoever_sees_it_where_links_lead_nowhere_is_told_where_the_pages_are(project: MakeProject) -> None:
     """MLflow puts a page into a sandboxed frame with an address of its own, to which no other is relative."""
     assert "pick them there in the list of files, under\n<code>data_docs</code>" in page(project(), SUMMARY, [], PAGES)
+
+
+def test_what_should_be_looked_at_is_on_the_page(project: MakeProject) -> None:
+    html = page(project(), {**SUMMARY, "notes": ["no row meets <this>"]}, [], PAGES)
+    assert "<h2>To look at</h2>\n<ul><li>no row meets &lt;this&gt;</li></ul>" in html
+    assert "To look at" not in page(project(), SUMMARY, [], PAGES)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,3 +39,21 @@ def test_the_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GX_ANALYTICS_ENABLED", "true")
     Engine()
     assert os.environ["GX_ANALYTICS_ENABLED"] == "true"
+
+
+@pytest.mark.integration
+def test_a_condition_is_shown_and_all_rows_are_asked(tmp_path: Path) -> None:
+    import great_expectations.expectations as gxe
+    import pandas as pd
+
+    with pytest.warns(DeprecationWarning, match="row_condition"):
+        asked = gxe.ExpectColumnValuesToBeBetween(column="x", max_value=1, row_condition="other == 3")
+    engine = Engine()
+    (judged,) = engine.judge("suite", pd.DataFrame({"x": [1.0, 2.0]}), [asked])
+    assert judged.rows is not None
+    assert judged.rows.tolist() == [1]  # there is no column `other`: whoever made the frame has looked at it
+    assert "other == 3" in str(engine.described)
+    engine.write_docs(tmp_path)
+    for folder in ("validations", "expectations"):
+        (page,) = (tmp_path / folder).rglob("*.html")
+        assert "other == 3" in page.read_text(), folder

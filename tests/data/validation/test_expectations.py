@@ -218,7 +218,9 @@ def test_where_columns_are_numbers_and_where_they_are_text(project: MakeProject)
         return named.view
 
     assert view("expect_column_values_to_be_between", **SCORE, min_value=1) is View.NUMBERS
-    assert view("expect_column_values_to_be_between", **TEXT, min_value="2020-01-01") is View.TEXT
+    assert view("expect_column_values_to_be_between", **TEXT, min_value="2020-01-01") is View.DATES
+    assert view("expect_column_max_to_be_between", **TEXT, max_value="2020-01-01") is View.DATES
+    assert view("expect_column_values_to_be_increasing", **SCORE) is View.ORDERED
     assert view("expect_column_value_lengths_to_be_between", **TEXT, min_value=1) is View.TEXT
     assert view("expect_column_unique_value_count_to_be_between", **LABEL, min_value=1) is View.TEXT
     assert view("expect_column_values_to_be_in_set", **LABEL, value_set=["1"]) is View.TEXT

@@ -37,8 +37,9 @@ def test_what_is_set_stays_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_a_killed_one_has_left_is_removed(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; import pandas as pd; from evertune.data.validation.table import table"
-        "\nwith table(pd.DataFrame({'text': ['a']}), Path(sys.argv[1]), 'one'): os.kill(os.getpid(), 9)"
+        "import os, sys; from pathlib import Path; import pandas as pd\n"
+        "from evertune.data.validation.table import table\n"
+        "with table(pd.DataFrame({'text': ['a']}), Path(sys.argv[1]), 'one'): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "sql")], check=False)
     assert [path.name for path in tmp_path.rglob("*.db")] == ["one.db"]

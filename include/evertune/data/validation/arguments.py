@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from evertune.data.validation.values import Unfit, beyond, blocks, classes, forms
+from evertune.data.validation.values import Unfit, beyond, blocks, classes, forms, moment
 from evertune.project.across import Crossed, expectations
 from evertune.project.expectations import arguments_of
 from evertune.project.explain import found
@@ -36,6 +36,7 @@ EXPECTED = {
 BLOCK = "type_error.dict"
 """Told of every argument, because a block in its place would be a parameter of a suite."""
 WHOLE = "__root__"
+BOUNDS = ("min_value", "max_value")
 
 
 def unfit(document: Mapping[str, Any]) -> Iterator[Crossed]:
@@ -61,7 +62,7 @@ def build(name: str, arguments: Mapping[str, Any]) -> tuple[Any, list[Unfit]]:
     from great_expectations.compatibility.pydantic import ValidationError
     from great_expectations.exceptions import GreatExpectationsError
 
-    given = dict(arguments)
+    given = {name: _dated(value) if name in BOUNDS else value for name, value in arguments.items()}
     if faults := list(blocks(given)):
         return None, faults
     if name == "expect_multicolumn_values_to_be_unique":
@@ -79,6 +80,11 @@ def build(name: str, arguments: Mapping[str, Any]) -> tuple[Any, list[Unfit]]:
     told = {place[0] for place, _ in faults if place}
     faults += forms({key: value for key, value in given.items() if key not in told})
     return (None if faults else expectation), faults
+
+
+def _dated(value: Any) -> Any:
+    """A bound that is a date, as the moment that it means: columns of dates are compared in UTC."""
+    return (moment(value) if isinstance(value, str) else None) or value
 
 
 def _in_words(errors: Iterable[Mapping[str, Any]], given: Mapping[str, Any]) -> Iterator[Unfit]:

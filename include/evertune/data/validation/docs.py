@@ -33,6 +33,7 @@ td.n {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nu
 <body>
 <h1>{title}</h1>
 {verdict}
+{notes}
 <h2>Rows</h2>
 {rows}
 <h2>Why rows are in quarantine</h2>
@@ -64,6 +65,7 @@ def page(project: Project, summary: Mapping[str, object], examples: Iterable[str
     return PAGE.format(
         title=html.escape(f"Validation of {project.slug}"),
         verdict=_verdict(summary),
+        notes=_notes(summary.get("notes")),
         rows=_table(counts, drawn),
         reasons=_table(_counts(summary["reasons"]), drawn) or "<p>None is.</p>",
         examples=_list(examples) or "<p>There are none.</p>",
@@ -77,6 +79,10 @@ def _verdict(summary: Mapping[str, object]) -> str:
     if summary["fit"] or not isinstance(faults, list):
         return '<div class="verdict fit"><strong>Fit.</strong> The run goes on with the good rows.</div>'
     return f'<div class="verdict unfit"><strong>Unfit: the run was stopped.</strong>{_list(faults)}</div>'
+
+
+def _notes(notes: object) -> str:
+    return f"<h2>To look at</h2>\n{_list(notes)}" if isinstance(notes, list) else ""
 
 
 def _count(value: object) -> int:

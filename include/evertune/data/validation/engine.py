@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MARK = "evertune"
 """Key in an expectation's meta: its place in the suite. Great Expectations gives results in another order."""
+CONDITION = "row_condition"
 EXAMPLES = 10
 SITE = "evertune"
 
@@ -74,7 +75,8 @@ class Engine:
         self._sources += 1
         for place, expectation in enumerate(expectations):
             expectation.meta = {**(expectation.meta or {}), MARK: place}
-        suite = self._context.suites.add(gx.ExpectationSuite(name=name, expectations=list(expectations)))
+        conditions = [expectation.configuration.kwargs.get(CONDITION) for expectation in expectations]
+        suite = self._context.suites.add(gx.ExpectationSuite(name=name, expectations=_unconditional(expectations)))
         wanted = {
             "result_format": "COMPLETE",
             "partial_unexpected_count": EXAMPLES,
@@ -87,12 +89,16 @@ class Engine:
         for one in result.results:
             place = one.expectation_config.meta[MARK]
             judged[place] = _judged(one, extra)
+            if conditions[place] is not None:
+                one.expectation_config.kwargs[CONDITION] = conditions[place]
             one.success, one.result = bool(one.success), brief(one.result)
             one.exception_info = brief(one.exception_info)
         self.described[name] = brief(result.describe_dict())
         for one in result.results:
             one.result, one.exception_info = harmless(one.result), harmless(one.exception_info)
         self._keep(name, result)
+        suite.expectations = list(expectations)
+        self._context.suites.add_or_update(suite)
         return [judged[place] for place in range(len(expectations))]
 
     def _keep(self, name: str, result: Any) -> None:
@@ -129,6 +135,14 @@ class Engine:
             unused.unlink()
         pages = (page.relative_to(folder) for page in sorted(folder.glob("validations/**/*.html")))
         return {page.parts[1]: page.as_posix() for page in pages}
+
+
+def _unconditional(expectations: Sequence[Any]) -> list[Any]:
+    """Copies that ask all rows of the batch, because it holds those rows only that meet the condition."""
+    return [
+        expectation.copy(update={CONDITION: None}) if getattr(expectation, CONDITION, None) is not None else expectation
+        for expectation in expectations
+    ]
 
 
 def _context() -> Any:

@@ -3,7 +3,8 @@
 Three things decide where one is judged. An expectation on each value is asked of every row, and a row that does not
 meet it goes to quarantine; any other (an aggregate, the table, or one with ``mostly`` below 1, which says that some
 rows may fail) is asked of the rows that go on, and stops the run where it is not met. One about numbers gets columns
-as numbers where all their values are; what Great Expectations can only do in SQL is done in SQLite.
+as numbers where most of their values are, one with dates for its bounds as dates; what Great Expectations can only do
+in SQL is done in SQLite. A row condition is evertune's to tell of the rows, since it may read a column in another way.
 """
 
 from __future__ import annotations
@@ -15,20 +16,22 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from evertune.data.validation.arguments import build
+from evertune.data.validation.arguments import BOUNDS, build
 from evertune.data.validation.values import classes
-from evertune.project.expectations import INTERNAL, OF_THE_SCHEMA
+from evertune.project import conditions
+from evertune.project.conditions import Compared
+from evertune.project.expectations import IN_SQL, INTERNAL, OF_THE_SCHEMA, UNEXPECTED_ROWS
 from evertune.project.options import Expectation, Project
 from evertune.records import UnfitError
 
 ABOUT_NUMBERS = re.compile(
     r"_(max|mean|median|min|quantile_values|stdev|sum|kl_divergence|z_scores)_to_"
-    r"|_to_be_(between|increasing|decreasing)$|_to_not_be_outliers$|a_to_be_greater_than_b$|multicolumn_sum"
+    r"|_to_be_between$|_to_not_be_outliers$|multicolumn_sum"
 )
+ABOUT_ORDER = re.compile(r"_to_be_(increasing|decreasing)$|a_to_be_greater_than_b$")
 ABOUT_LENGTHS = re.compile(r"_(lengths|count|proportion_of_\w+)_to_")
 COMPARED = ("value_set", "value_pairs_set", "min_value", "max_value", "sum_total")
 """Arguments that values are compared with: text there asks for text, numbers for numbers."""
-IN_SQL = re.compile(r"like_pattern|query_results|equal_other_table")
 
 
 class View(StrEnum):
@@ -37,13 +40,26 @@ class View(StrEnum):
     TEXT = "text"
     """Columns as strings, as they were drawn."""
     NUMBERS = "numbers"
-    """Columns as numbers, where all their values are."""
+    """Columns as numbers, where most of their values are; a value that is none goes to quarantine."""
+    DATES = "dates"
+    """Columns as times in UTC, likewise."""
+    ORDERED = "ordered"
+    """Columns as numbers or, where most of their values are, as times in UTC."""
     VALUES = "values"
     """Columns as Python's own values: asked for their type, Great Expectations does not know pandas 3's strings."""
     SCHEMA = "schema"
     """All columns, without rows."""
     SQL = "sql"
     """A table ``rows`` in SQLite."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Which rows an expectation asks."""
+
+    text: str
+    """As pandas' ``query`` takes it."""
+    compared: Compared
 
 
 @dataclass(frozen=True)
@@ -58,8 +74,14 @@ class Named:
     """Whether rows that do not meet it go to quarantine; else the run stops where it is not met."""
     columns: tuple[str, ...]
     """The columns that it names."""
-    conditional: bool
-    """Whether it asks only some rows, by a condition that may name any column, as text."""
+    condition: Condition | None
+    whole: bool
+    """Whether it may use any column, by a query."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts rows, and so says something where there are none."""
+        return bool(self.expectation.expectation_type.startswith("expect_table_row_count_"))
 
     @property
     def kind(self) -> str:
@@ -67,8 +89,10 @@ class Named:
         arguments = {
             name: value
             for name, value in self.expectation.configuration.kwargs.items()
-            if name not in INTERNAL and value is not None
+            if name not in INTERNAL and name != "condition_parser" and value is not None
         }
+        if self.condition is not None:
+            arguments["row_condition"] = self.condition.text
         line = f"{self.expectation.expectation_type}({', '.join(f'{k}={v}' for k, v in sorted(arguments.items()))})"
         return line if len(line) <= 120 else line[:119] + "…"
 
@@ -128,8 +152,23 @@ def _named(expectation: Any, where: str, arguments: dict[str, Any]) -> Named:
         view=_view(name, arguments),
         per_value=each and float(arguments.get("mostly", 1)) >= 1,
         columns=tuple(columns),
-        conditional=bool(arguments.get("row_condition")) or "query" in name,
+        condition=_condition(expectation),
+        whole="query" in name or name == UNEXPECTED_ROWS,
     )
+
+
+def _condition(expectation: Any) -> Condition | None:
+    from great_expectations.execution_engine import PandasExecutionEngine
+    from great_expectations.expectations.row_conditions import PassThroughCondition
+
+    given = getattr(expectation, "row_condition", None)
+    if not given:
+        return None
+    if isinstance(given, PassThroughCondition):
+        text = given.pass_through_filter.strip()
+    else:  # Great Expectations' own form
+        text = PandasExecutionEngine().condition_to_filter_clause(given)
+    return Condition(text, conditions.read(text))
 
 
 def _view(name: str, arguments: dict[str, Any]) -> View:
@@ -139,14 +178,21 @@ def _view(name: str, arguments: dict[str, Any]) -> View:
         return View.SQL
     if name.endswith(("_to_be_of_type", "_to_be_in_type_list")):
         return View.VALUES
+    return _by_arguments(name, arguments)
+
+
+def _by_arguments(name: str, arguments: dict[str, Any]) -> View:
+    if any(isinstance(arguments.get(key), str) for key in BOUNDS):
+        return View.DATES  # no other text can be a bound
     partition = arguments.get("partition_object")
     values = partition.get("values") if isinstance(partition, dict) else None
     compared = list(_scalars([values, *(arguments.get(key) for key in COMPARED)]))
     if any(isinstance(value, str) for value in compared):
         return View.TEXT
-    if any(isinstance(value, (int, float)) for value in compared) and not ABOUT_LENGTHS.search(name):
-        return View.NUMBERS
-    return View.NUMBERS if ABOUT_NUMBERS.search(name) and not ABOUT_LENGTHS.search(name) else View.TEXT
+    if ABOUT_ORDER.search(name):
+        return View.ORDERED
+    numbers = ABOUT_NUMBERS.search(name) or any(isinstance(value, (int, float)) for value in compared)
+    return View.NUMBERS if numbers and not ABOUT_LENGTHS.search(name) else View.TEXT
 
 
 def _scalars(value: Any) -> Iterator[Any]:
@@ -169,7 +215,7 @@ def _check_names(cls: Any, arguments: dict[str, Any], where: str) -> None:
 
 
 def _unknown_columns(named: Named, available: Sequence[str]) -> Iterator[str]:
-    for column in named.columns:
+    for column in dict.fromkeys([*named.columns, *(named.condition.compared.columns if named.condition else ())]):
         if column not in available and named.view is not View.SCHEMA:
             near = difflib.get_close_matches(column, available, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""

@@ -46,6 +46,8 @@ class Findings:
     """Row number → the beginning of its text."""
     unmet: tuple[str, ...] = ()
     """Expectations on columns as a whole that are not met, in words."""
+    notes: tuple[str, ...] = ()
+    """What stops nothing and somebody should look at."""
     quarantined: npt.NDArray[np.bool_] = field(init=False)
     good: npt.NDArray[np.bool_] = field(init=False)
 
@@ -105,6 +107,7 @@ class Findings:
             "classes": self.class_counts,
             "fit": not faults,
             "faults": list(faults),
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
 
 

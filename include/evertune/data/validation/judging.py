@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evertune.data.validation import frames
 from evertune.data.validation.checks import built_in, shorten
 from evertune.data.validation.engine import Engine, Judged
 from evertune.data.validation.expectations import Named, View
-from evertune.data.validation.facts import Facts, batches
+from evertune.data.validation.facts import Facts
 from evertune.data.validation.findings import Finding, Findings
-from evertune.data.validation.labels import number
+from evertune.data.validation.frames import Asked
 from evertune.data.validation.table import KEY, TABLE, see_room, table
 from evertune.project.options import Project
 from evertune.records import UnfitError
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OWN = "evertune"
-TARGET = "target"
-"""The class after the label rule: a column that expectations may name, though a snapshot does not have it."""
 
 
 def judge(  # noqa: PLR0917
@@ -48,7 +48,7 @@ def judge(  # noqa: PLR0917
         if check.quarantines:
             bad.append(Finding(check.kind, result.rows, check.tell))
 
-    def found(unmet: Iterable[str] = ()) -> Findings:
+    def found(unmet: Iterable[str] = (), notes: Iterable[str] = ()) -> Findings:
         labels = facts.labels
         return Findings(
             len(facts),
@@ -59,21 +59,30 @@ def judge(  # noqa: PLR0917
             facts.copy,
             lambda row: shorten(facts.excerpt[row].as_py() or ""),
             tuple(unmet),
+            tuple(notes),
         )
 
     stage = _Rounds(rows, facts, engine, scratch)
-    unmet = []
-    for one, answer in stage.ask([n for n in named if n.per_value], found().good, "values"):
+    values = stage.ask([n for n in named if n.per_value], found().good, "values")
+    for one, answer in values:
         if answer.rows is not None:
             bad.append(Finding(one.kind, answer.rows, answer.values.__getitem__))
-        elif not answer.success:  # such as a type, that a column has as a whole
-            unmet.append(_unmet(one, answer.observed))
-    rest = stage.ask([n for n in named if not n.per_value], found().good, "columns")
-    return found([*unmet, *(_unmet(one, answer.observed) for one, answer in rest if not answer.success)])
+    answers = values + stage.ask([n for n in named if not n.per_value], found().good, "columns")
+    unmet = [_unmet(one, answer) for one, answer in answers if answer.rows is None and not answer.success]
+    notes = [_unasked(one) for one, answer in answers if answer.success and answer.of_none and not one.counts]
+    return found(unmet, notes)
 
 
-def _unmet(one: Named, observed: str) -> str:
-    return f"{one.where}: {one.kind}, but {shorten(observed, 200)[1:-1]}"
+def _unmet(one: Named, answer: _Answer) -> str:
+    none = "no row meets its row_condition; " if answer.of_none else ""
+    return f"{one.where}: {one.kind}, but {none}{shorten(answer.observed, 200)[1:-1]}"
+
+
+def _unasked(one: Named) -> str:
+    return (
+        f"{one.where}: {one.kind}: no row meets its row_condition, so it says nothing of any. See that the condition "
+        "writes what it compares with as the column holds it, texts in quotation marks and numbers without."
+    )
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,8 @@ class _Answer:
     rows: npt.NDArray[np.int64] | None
     values: dict[int, str]
     """Row number → what was seen there."""
+    of_none: bool
+    """Whether no row meets its condition."""
 
 
 @dataclass(frozen=True)
@@ -95,41 +106,13 @@ class _Rounds:
     def ask(self, named: list[Named], good: npt.NDArray[np.bool_], about: str) -> list[tuple[Named, _Answer]]:
         """Ask the good rows, in frames with the columns that are named and, without need, no others."""
         answers = []
-        for key in sorted({_together(one) for one in named}):
-            asked = [one for one in named if _together(one) == key]
+        for key in sorted({frames.together(one) for one in named}):
+            some = [one for one in named if frames.together(one) == key]
             if good.any():
-                frame, odd = self._frame(asked, good)
-                results = self._judge("-".join(("project", about, *key)), asked, frame)
-                answers += [(one, _answer(one, result, frame, odd)) for one, result in zip(asked, results, strict=True)]
+                asked = frames.build(self.rows, self.facts, good, some)
+                results = self._judge("-".join(("project", about, *key)), some, asked.frame)
+                answers += [(one, _answer(one, result, asked)) for one, result in zip(some, results, strict=True)]
         return answers
-
-    def _frame(
-        self, asked: list[Named], good: npt.NDArray[np.bool_]
-    ) -> tuple[pd.DataFrame, dict[str, npt.NDArray[np.int64]]]:
-        """The good rows' columns, by row number; and for each column read as numbers, the rows that hold none."""
-        import pandas as pd
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        schema = pq.read_schema(self.rows)
-        view, conditional = asked[0].view, asked[0].conditional
-        if view is View.SCHEMA:
-            return schema.empty_table().to_pandas(), {}
-        wanted = {column for one in asked for column in one.columns}
-        names = [name for name in schema.names if conditional or name in wanted] or ["label"]
-        parts, start = [], 0
-        for batch in batches(self.rows, names):
-            parts.append(batch.filter(pa.array(good[start : start + len(batch)])))
-            start += len(batch)
-        frame = pa.Table.from_batches(parts).to_pandas(split_blocks=True, self_destruct=True)
-        frame.index = pd.Index(np.flatnonzero(good))
-        if conditional or TARGET in wanted:
-            classes = np.array(self.facts.labels.classes, object)
-            frame[TARGET] = pd.Series(classes[self.facts.labels.codes[good]], index=frame.index, dtype="str")
-        if view is View.VALUES:
-            frame = frame.astype(object)
-        odd = {name: _to_numbers(frame, name) for name in sorted(wanted)} if view is View.NUMBERS else {}
-        return frame, odd
 
     def _judge(self, name: str, asked: list[Named], frame: pd.DataFrame) -> list[Judged]:
         expectations = [one.expectation for one in asked]
@@ -142,48 +125,30 @@ class _Rounds:
         return judged
 
 
-def _together(one: Named) -> tuple[str, ...]:
-    """What can be asked of one frame: one view; but a condition reads as text what others may read as numbers."""
-    return (one.view, one.where.rstrip("]").rpartition("[")[2]) if one.conditional else (one.view,)
-
-
-def _to_numbers(frame: pd.DataFrame, name: str) -> npt.NDArray[np.int64]:
-    """Read the column as numbers, if most of its values are; return the rows whose value is none."""
-    import pandas as pd
-
-    column = frame[name]
-    if pd.api.types.is_numeric_dtype(column):
-        return np.zeros(0, np.int64)
-    distinct = column.astype("category").cat
-    parsed = np.array([*map(number, distinct.categories), np.nan], np.float64)
-    numbers = pd.Series(parsed[distinct.codes], index=frame.index)
-    odd = column.notna() & numbers.isna()
-    if 2 * int(odd.sum()) > int(column.notna().sum()):
-        return np.zeros(0, np.int64)
-    frame[name] = numbers
-    return frame.index[odd].to_numpy(np.int64)
-
-
-def _answer(one: Named, result: Judged, frame: pd.DataFrame, odd: dict[str, npt.NDArray[np.int64]]) -> _Answer:
+def _answer(one: Named, result: Judged, asked: Asked) -> _Answer:
+    of_none = one.condition is not None and asked.frame.empty
     if result.error is not None:
+        none = "no row meets its row_condition; " if of_none else ""
         raise UnfitError(
-            f"{one.where}: {one.kind} could not be judged: {result.error} "
+            f"{one.where}: {one.kind} could not be judged: {none}{result.error} "
             "Look at its arguments, and whether the column holds what it is about (numbers, dates, text)."
         )
     if result.rows is None or not one.per_value:
-        return _Answer(result.success, result.observed, None, {})
-    columns = [column for column in one.columns if column in frame] or list(frame.columns[:1])
-    strange = np.unique(np.concatenate([np.zeros(0, np.int64), *(odd.get(column, ()) for column in columns)]))
+        return _Answer(result.success, result.observed, None, {}, of_none)
+    columns = [column for column in one.columns if column in asked.frame] or list(asked.frame.columns[:1])
+    strange = np.unique(np.concatenate([np.zeros(0, np.int64), *(asked.odd.get(column, ()) for column in columns)]))
     rows = np.union1d(result.rows, strange).astype(np.int64)
-    seen = frame.loc[rows, columns]
+    seen = asked.frame.loc[rows, columns]
     values = {
         int(row): ", ".join(f"{c} is {_value(v)}" for c, v in zip(columns, entry, strict=True))
         for row, entry in zip(rows, seen.itertuples(index=False), strict=True)
     }
-    return _Answer(not len(rows), result.observed, rows, values)
+    return _Answer(not len(rows), result.observed, rows, values, of_none)
 
 
 def _value(value: Any) -> str:
     if value is None or value != value:  # noqa: PLR0124 (NaN is what differs from itself)
         return "no value of this kind"
+    if isinstance(value, datetime):
+        return value.isoformat()
     return f"{value:g}" if isinstance(value, float) else shorten(value)

@@ -15,7 +15,8 @@ from evertune.data.validation import facts
 from evertune.data.validation.engine import Engine
 from evertune.data.validation.expectations import Named
 from evertune.data.validation.findings import Findings
-from evertune.data.validation.judging import TARGET, judge
+from evertune.data.validation.frames import TARGET
+from evertune.data.validation.judging import judge
 from evertune.project.options import Project
 
 
@@ -37,6 +38,6 @@ def judge_traffic(
         }
     )
     there = {"row_id", "text", TARGET} | ({"label"} if project.data.label.cuts is None else set())
-    asked = [one for one in named if one.per_value and set(one.columns) <= there and not one.conditional]
+    asked = [one for one in named if one.per_value and set(one.columns) <= there and one.condition is None]
     engine = Engine()
     return judge(alike, rows, facts.gather(alike, rows), asked, engine, scratch), engine

@@ -6,14 +6,15 @@ are judged.
 
 from __future__ import annotations
 
-import ast
 import functools
 import importlib
 import re
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, NamedTuple
 
+from evertune.project import conditions
 from evertune.project.explain import found
 
 BLOCKS = frozenset({"json_schema", "meta", "partition_object", "quantile_ranges", "row_condition"})
@@ -138,12 +139,24 @@ def _condition(given: Any) -> str:
     wanted = "a condition as pandas' query takes it"
     if not isinstance(given, str):
         return wanted
-    plain = re.sub(r"`[^`]*`", "column", given).replace("@", "").strip()  # what pandas allows beyond Python
     try:
-        ast.parse(plain, mode="eval")
+        both = conditions.read(given).both
     except (SyntaxError, ValueError) as fault:
         return f"{wanted} ({fault.args[0]})"
-    return ""
+    return f"a condition that compares {both[0]} with numbers or with texts, not with both" if both else ""
+
+
+def _bound(given: Any) -> str:
+    return "a date as ISO 8601 writes it, such as 2024-01-31" if isinstance(given, str) and not moment(given) else ""
+
+
+def moment(text: str) -> datetime | None:
+    """The moment that a text in ISO 8601 means, in UTC; a time without a zone is one of UTC, a date its beginning."""
+    try:
+        time = datetime.fromisoformat(text.strip())
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 _FORMS: Mapping[str, Callable[[Any], str]] = {
@@ -155,5 +168,7 @@ _FORMS: Mapping[str, Callable[[Any], str]] = {
     "type_": _data_type,
     "type_list": _data_type,
     "row_condition": _condition,
+    "min_value": _bound,
+    "max_value": _bound,
 }
 """What has a form, by the argument's name: what was wanted, or nothing where the value has it."""

@@ -24,6 +24,28 @@ def test_slices_are_columns_that_are_kept_or_constant() -> None:
     assert _found(evaluation={"slices": ["domain", "chanel"]}) == [("evaluation", "slices", 1)]
 
 
+def test_one_address_has_one_hash() -> None:
+    def of(*sources: tuple[str, object]) -> list[tuple[str | int, ...]]:
+        asked = [{"uri": uri, "sha256": sha256} for uri, sha256 in sources]
+        return [found.place for found in across({"data": {"sources": asked}})]
+
+    one, two = "a" * 64, "b" * 64
+    wheel = "wheel://a==1/b.csv"
+    assert of((wheel, one), (wheel, one), (wheel, None), ("wheel://a==1/c.csv", two)) == []
+    assert of((wheel, one), ("x.csv", two), (wheel, two)) == [("data", "sources", 2, "sha256")]
+    assert of(("x.csv", one), ("./x.csv", two)) == [("data", "sources", 1, "sha256")]
+    assert of((wheel, 5), (wheel, two)) == []
+
+
+def test_two_hashes_of_one_address_are_told_with_both_places(faults: Faults) -> None:
+    source = "    - uri: wheel://a==1/b.csv\n      sha256: "
+    text = MINIMAL.replace("    - uri: tickets.csv\n", f"{source}{'a' * 64}\n{source}{'b' * 64}\n")
+    (fault,) = faults(text)
+    assert fault.where == "data.sources[1].sha256"
+    assert text.splitlines()[fault.line - 1].endswith("b" * 64)
+    assert "expected the sha256 of data.sources[0], aaaaaaaaaaaa…, because uri is the same" in fault.message
+
+
 def test_expectations_name_columns_of_the_snapshot() -> None:
     def of(column: object, name: str = "expect_x") -> dict[str, Any]:
         return {"expectations": [{"name": name, "arguments": {"column": column}}]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ class Crossed(NamedTuple):
 
 
 def across(document: Mapping[str, Any]) -> Iterator[Crossed]:
-    """Options that name columns which no other option makes, or arguments which the expectation does not take.
+    """Options that name columns which no other option makes, arguments which the expectation does not take, two hashes.
 
     ``document`` may be as raw as it was read: what is not as it should be there is passed over in silence, because
     other checks tell it. So these faults are told together with those of single options.
@@ -31,6 +32,7 @@ def across(document: Mapping[str, Any]) -> Iterator[Crossed]:
     data = document.get("data")
     if not isinstance(data, Mapping):
         return
+    yield from _hashes(data)
     kept = tuple(_kept(data))
     for index, name in enumerate(_list(document, "evaluation", "slices")):
         if isinstance(name, str) and name not in (*kept, "length", "class"):
@@ -43,6 +45,22 @@ def across(document: Mapping[str, Any]) -> Iterator[Crossed]:
             if name not in columns:
                 at = ("validation", "expectations", index, "arguments", *place)
                 yield Crossed(at, name, f"expected a column of the snapshot; found {name!r}", columns)
+
+
+def _hashes(data: Mapping[str, Any]) -> Iterator[Crossed]:
+    """Two hashes for the bytes of one address: a run would keep one of them, and refuse the other source."""
+    first: dict[str, tuple[int, str]] = {}
+    for index, source in enumerate(_list(data, "sources")):
+        uri, sha256 = _at(source, "uri"), _at(source, "sha256")
+        if not isinstance(uri, str) or not isinstance(sha256, str):
+            continue
+        earlier, hash_there = first.setdefault(uri if "://" in uri else os.path.normpath(uri), (index, sha256))
+        if hash_there.lower() != sha256.lower():
+            message = (
+                f"expected the sha256 of data.sources[{earlier}], {hash_there[:12]}…, because uri is the same; "
+                f"found {sha256[:12]}…"
+            )
+            yield Crossed(("data", "sources", index, "sha256"), sha256, message, ())
 
 
 def expectations(document: Mapping[str, Any]) -> Iterator[tuple[int, str, Mapping[str, Any]]]:

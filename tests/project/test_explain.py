@@ -43,6 +43,7 @@ def test_what_was_found_is_told_shortly(value: object, words: str) -> None:
         ("tuning: {epochs: 1.5}", "tuning.epochs", "a whole number; found 1.5", ""),
         ("tuning: {epochs: true}", "tuning.epochs", "a whole number; found true", ""),
         ("tuning: {epochs: ~}", "tuning.epochs", "found nothing", "default"),
+        ("validation: {expectations: [{name: ~}]}", "validation.expectations[0].name", "found nothing", "no default"),
         ("tuning: {epochs: 0}", "tuning.epochs", "at least 1; found 0", ""),
         ("tuning: {epochs: 1001}", "tuning.epochs", "at most 1000; found 1001", ""),
         ("tuning: {warmup: 1.5}", "tuning.warmup", "at most 1; found 1.5", ""),
@@ -97,6 +98,24 @@ def test_what_was_expected_of_the_data_is_told(faults: Faults, old: str, new: st
     (fault,) = faults(text)
     assert fault.where == where
     assert message in fault.message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message", "hint"),
+    [
+        ("schema_version: 1", 'schema_version: "1"', 'expected 1; found "1"', "write it without quotation marks"),
+        ("schema_version: 1", "schema_version: 2", "expected 1; found 2", ""),
+        ("slug: tickets", "slug:", "found nothing", "give a value: it has no default"),
+        ("owner: team@example.org", "owner:", "found nothing", "give a value: it has no default"),
+        ("uri: tickets.csv", "uri:", "found nothing", "give a value: it has no default"),
+    ],
+)  # fmt: skip
+def test_what_is_left_empty_or_put_in_quotes_is_told(
+    faults: Faults, old: str, new: str, message: str, hint: str
+) -> None:
+    (fault,) = faults(MINIMAL.replace(old, new))
+    assert message in fault.message
+    assert fault.hint == hint
 
 
 def test_options_are_found_by_their_place() -> None:

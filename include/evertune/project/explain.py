@@ -51,7 +51,7 @@ def explain(kind: str, place: Place, given: Any, context: Mapping[str, Any], mes
     if special:
         return special(place, given, context)
     expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else message
-    return f"expected {expected}; found {found(given)}", _type_hint(kind, given)
+    return f"expected {expected}; found {found(given)}", _type_hint(kind, place, given)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -113,7 +113,8 @@ def _form(place: Place, given: Any, context: Mapping[str, Any]) -> Words:  # noq
 def _choice(place: Place, given: Any, context: Mapping[str, Any]) -> Words:  # noqa: ARG001 - one shape for all
     known = tuple(_choices(place))
     some = "one of " if len(known) > 1 else ""
-    return f"expected {some}{', '.join(known)}; found {found(given)}", nearest(str(given), known)
+    hint = "write it without quotation marks" if given in known else nearest(str(given), known)
+    return f"expected {some}{', '.join(known)}; found {found(given)}", hint
 
 
 def _pattern(place: Place, given: Any, context: Mapping[str, Any]) -> Words:  # noqa: ARG001 - one shape for all
@@ -141,9 +142,9 @@ _SPECIAL: Mapping[str, Callable[[Place, Any, Mapping[str, Any]], Words]] = {
 }
 
 
-def _type_hint(kind: str, given: object) -> str:
+def _type_hint(kind: str, place: Place, given: object) -> str:
     if given is None:
-        return "give a value, or take the whole line out for the default"
+        return _nothing_hint(place)
     if kind == "string_type" and isinstance(given, bool | int | float):
         return "put it in quotes to make it a text"
     if kind == "bool_type" and isinstance(given, str) and given.lower() in _WORDS_FOR_TRUTH:
@@ -151,6 +152,13 @@ def _type_hint(kind: str, given: object) -> str:
     if kind in {"int_type", "float_type"} and isinstance(given, str) and given.replace(".", "", 1).isdigit():
         return "leave the quotes out"
     return ""
+
+
+def _nothing_hint(place: Place) -> str:
+    option = options(place[:-1]).get(str(place[-1])) if place else None
+    if option is not None and option.is_required():
+        return "give a value: it has no default"
+    return "give a value, or take the whole line out for the default"
 
 
 def _kinds(place: Place) -> list[Any]:

@@ -300,6 +300,19 @@ def test_an_expectation_on_a_column_stops_the_run(tmp_path: Path) -> None:
     assert "observed: 2" in said
 
 
+def test_rows_that_a_query_finds_stop_the_run_and_are_shown_disarmed(tmp_path: Path) -> None:
+    evil = row("A review with <script>alert(1)</script> in it.", "ham")
+    query = "SELECT text FROM {batch} WHERE text LIKE '%<script>%'"
+    said, result = stopped(
+        tmp_path, [*sound(), evil], expectation("UnexpectedRowsExpectation", unexpected_rows_query=query)
+    )
+    assert "unexpected_rows_expectation(unexpected_rows_query=SELECT text FROM" in said
+    assert "observed: 1" in said
+    assert "A review with <script>" in (result.folder / "validation.json").read_text()
+    for page in (result.folder / "data_docs").rglob("*.html"):
+        assert "<script>alert" not in page.read_text(), page
+
+
 def test_a_poisoned_row_does_not_spoil_an_expectation_on_its_column(run: Run) -> None:
     asked = expectation("expect_column_value_lengths_to_be_between", column="text", max_value=200)
     whole = expectation("expect_column_proportion_of_non_null_values_to_be_between", column="text", min_value=1)

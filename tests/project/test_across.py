@@ -92,6 +92,24 @@ def test_a_misspelt_column_of_a_condition_is_told_with_the_nearest_name(faults: 
     assert (fault.message, fault.hint) == ("expected a column of the snapshot; found 'lable'", "did you mean 'label'?")
 
 
+def test_columns_that_are_one_in_sql_are_told() -> None:
+    def of(name: str, *kept: str, **arguments: object) -> list[tuple[str | int, ...]]:
+        data = {"columns": {"keep": list(kept)}}
+        validation = {"expectations": [{"name": name, "arguments": arguments}]}
+        return [found.place for found in across({"data": data, "validation": validation})]
+
+    at = ("validation", "expectations", 0, "name")
+    like, rows = "expect_column_values_to_match_like_pattern", "UnexpectedRowsExpectation"
+    query = {"unexpected_rows_query": "SELECT * FROM {batch}"}
+    assert of(rows, "score", **query) == []
+    assert of(rows, "evertune_row", **query) == [at]
+    assert of(rows, "Text", **query) == [at]
+    assert of(like, "Text", "evertune_row", column="text", like_pattern="%") == []
+    assert of(like, "Evertune_Row", column="Evertune_Row", like_pattern="%") == [at]
+    assert of(like, "Text", column="text", like_pattern="%", row_condition="Text == 'a'") == [at]
+    assert of("expect_column_values_to_be_unique", "evertune_row", column="evertune_row") == []
+
+
 def test_expectations_name_their_own_arguments() -> None:
     def of(**arguments: object) -> dict[str, Any]:
         named = {"name": "expect_column_value_lengths_to_be_between", "arguments": arguments}

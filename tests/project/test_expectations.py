@@ -6,13 +6,22 @@ from typing import Any
 
 import pytest
 
-from evertune.project.expectations import INTERNAL, arguments_of, core_expectations
+from evertune.project.expectations import (
+    COMPARISON,
+    INTERNAL,
+    UNEXPECTED_ROWS,
+    arguments_of,
+    core_expectations,
+    in_snake_case,
+)
 
 
 def test_the_names_are_those_of_the_installed_package() -> None:
     names = core_expectations()
     assert "expect_column_values_to_not_be_null" in names
     assert len(names) > 40
+    assert UNEXPECTED_ROWS in names
+    assert COMPARISON not in names
 
 
 def test_their_arguments_are_read_from_the_source() -> None:
@@ -20,6 +29,21 @@ def test_their_arguments_are_read_from_the_source() -> None:
     assert {"column_list", "mostly", "row_condition"} <= set(arguments_of("expect_compound_columns_to_be_unique"))
     assert not INTERNAL & set(arguments_of("expect_column_to_exist"))
     assert arguments_of("expect_nothing_of_the_kind") == ()
+
+
+def test_the_name_of_a_class_is_that_of_its_expectation() -> None:
+    assert in_snake_case("ExpectColumnValuesToBeUnique") == "expect_column_values_to_be_unique"
+    assert in_snake_case("ExpectNothingOfTheKind") == "ExpectNothingOfTheKind"
+    assert in_snake_case("expect_column_values_to_be_unique") == "expect_column_values_to_be_unique"
+    assert in_snake_case("Expect_Column_Values_To_Be_Unique") == "Expect_Column_Values_To_Be_Unique"
+    assert in_snake_case("") == ""
+
+
+@pytest.mark.integration
+def test_every_class_can_be_named_so() -> None:
+    from evertune.data.validation.values import classes
+
+    assert {in_snake_case(cls.__name__) for cls in classes().values()} == set(core_expectations())
 
 
 @pytest.mark.integration

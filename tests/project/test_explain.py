@@ -62,7 +62,11 @@ def test_what_was_found_is_told_shortly(value: object, words: str) -> None:
         ("base: {uri: hf://a/b, sha256: " + "a" * 64 + "}", "base.sha256", "no sha256", ""),
         ("base: {uri: wheel://other==1/model}", "base.sha256", "SHA-256 of the wheel", ""),
         ("preparation: {split: {test: 0.8, validation: 0.2}}", "preparation.split.validation", "at most 0.95", ""),
-        ("validation: {expectations: [{name: to_be}]}", "validation.expectations[0].name", "of the form", ""),
+        ("validation: {expectations: [{name: to_be}]}", "validation.expectations[0].name", 'core expectations; fo', ""),
+        ("validation: {expectations: [{name: ExpectColumnValuesToBeUniqe}]}", "validation.expectations[0].name",
+         "found 'ExpectColumnValuesToBeUniqe'", "'expect_column_values_to_be_unique'"),
+        ("validation: {expectations: [{name: ExpectQueryResultsToMatchComparison}]}", "validation.expectations[0].name",
+         "two data sources, and a run has one. Write a query for unexpected_rows", ""),
         ("zzzz: 1", "zzzz", "an option of a project file", "the options here are schema_version, slug"),
     ],
 )  # fmt: skip

@@ -8,7 +8,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from evertune.project import conditions
-from evertune.project.expectations import OF_THE_SCHEMA, arguments_of
+from evertune.project.expectations import (
+    IN_SQL,
+    OF_THE_SCHEMA,
+    ROW_NUMBER,
+    UNEXPECTED_ROWS,
+    arguments_of,
+    in_snake_case,
+)
 
 OWN_COLUMNS = ("row_id", "text", "label", "id", "group", "subject", "time", "source", "target")
 """Columns of a snapshot that an expectation can name."""
@@ -45,6 +52,8 @@ def across(document: Mapping[str, Any]) -> Iterator[Crossed]:
             if name not in columns:
                 at = ("validation", "expectations", index, "arguments", *place)
                 yield Crossed(at, name, f"expected a column of the snapshot; found {name!r}", columns)
+        if IN_SQL.search(expectation):
+            yield from _one_in_sql(index, expectation, arguments, columns)
 
 
 def _hashes(data: Mapping[str, Any]) -> Iterator[Crossed]:
@@ -64,11 +73,11 @@ def _hashes(data: Mapping[str, Any]) -> Iterator[Crossed]:
 
 
 def expectations(document: Mapping[str, Any]) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
-    """The expectations that the document names: place in their list, name and arguments."""
+    """The expectations that the document names: place in their list, name in snake case and arguments."""
     for index, expectation in enumerate(_list(document, "validation", "expectations")):
         name, arguments = _at(expectation, "name"), _at(expectation, "arguments")
         if isinstance(name, str) and isinstance(arguments, Mapping | None):
-            yield index, name, arguments or {}
+            yield index, in_snake_case(name), arguments or {}
 
 
 def _arguments(index: int, expectation: str, given: Mapping[str, Any]) -> Iterator[Crossed]:
@@ -79,6 +88,19 @@ def _arguments(index: int, expectation: str, given: Mapping[str, Any]) -> Iterat
             place = ("validation", "expectations", index, "arguments", str(name))
             message = f"expected an argument of {expectation}; {str(name)!r} is none"
             yield Crossed(place, name, message, known)
+
+
+def _one_in_sql(
+    index: int, expectation: str, arguments: Mapping[str, Any], columns: tuple[str, ...]
+) -> Iterator[Crossed]:
+    """Columns of the table in SQLite that are one to it, because it knows no capitals."""
+    named = columns if expectation == UNEXPECTED_ROWS else tuple(name for _, name in _columns(arguments))
+    met = {ROW_NUMBER: ROW_NUMBER}
+    for name in dict.fromkeys(named):
+        if (other := met.setdefault(name.lower(), name)) != name or name == ROW_NUMBER:
+            of = f"{other}, which holds the rows' numbers there" if other == ROW_NUMBER else other
+            message = f"expected another name for the column {name}: this is asked in SQL, where it is the same as {of}"
+            yield Crossed(("validation", "expectations", index, "name"), expectation, message, ())
 
 
 def _columns(arguments: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:

@@ -30,8 +30,14 @@ OF_THE_SCHEMA = frozenset(
 """Those that ask which columns there are, and so may name some that there are not."""
 UNEXPECTED_ROWS = "unexpected_rows_expectation"
 """The one whose name does not begin like those of the others."""
-IN_SQL = re.compile(rf"like_pattern|query_results|equal_other_table|^{UNEXPECTED_ROWS}$")
+COMPARISON = "expect_query_results_to_match_comparison"
+"""The one that cannot be asked: it holds the batch against a second data source, and a run has none."""
+IN_SQL = re.compile(rf"like_pattern|equal_other_table|^{UNEXPECTED_ROWS}$")
 """Those that are judged in SQLite."""
+ROW_NUMBER = "evertune_row"
+"""Column of the row numbers there."""
+NAME = r"^(expect_[a-z0-9_]+|unexpected_rows_expectation|[A-Z][A-Za-z]+)$"
+"""Form of a name, in snake case or as Great Expectations names its classes."""
 
 
 class _Class(NamedTuple):
@@ -43,15 +49,27 @@ class _Class(NamedTuple):
 
 @functools.cache
 def core_expectations() -> tuple[str, ...]:
-    """Their names in snake case, as the installed package lists them; none where none are listed."""
+    """Their names in snake case, as the installed package lists them, without :data:`COMPARISON`.
+
+    None where none are listed.
+    """
     folder = _folder()
     if folder is None:
         return ()
     listed = folder / "core" / "__init__.py"
     try:
-        return tuple(sorted(re.findall(r"^from \.(expect_\w+) import", listed.read_text("utf-8"), re.MULTILINE)))
+        names = re.findall(rf"^from \.(expect_\w+|{UNEXPECTED_ROWS}) import", listed.read_text("utf-8"), re.MULTILINE)
     except OSError:
         return ()
+    return tuple(sorted(set(names) - {COMPARISON}))
+
+
+def in_snake_case(name: str) -> str:
+    """``ExpectColumnValuesToBeUnique`` as ``expect_column_values_to_be_unique``; any other name as it is."""
+    if not name[:1].isupper() or "_" in name:
+        return name
+    by_letters = {known.replace("_", ""): known for known in (*core_expectations(), COMPARISON)}
+    return by_letters.get(name.lower(), name)
 
 
 @functools.cache
@@ -61,7 +79,7 @@ def arguments_of(name: str) -> tuple[str, ...]:
     if folder is None or name not in core_expectations():
         return ()
     known = _classes(folder / "expectation.py") | (own := _classes(folder / "core" / f"{name}.py"))
-    expectation = next((one for one in own if one.startswith("Expect")), "")
+    expectation = next((one for one in own if one.startswith(("Expect", "UnexpectedRows"))), "")
     return tuple(sorted(set(_fields(expectation, known)) - INTERNAL))
 
 

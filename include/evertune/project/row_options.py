@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from evertune.project.block import Options, Share
-from evertune.project.expectations import core_expectations
+from evertune.project.expectations import COMPARISON, NAME, UNEXPECTED_ROWS, core_expectations, in_snake_case
 from evertune.project.forms import Script, unfit
 
 
 class Expectation(Options):
     """One Great Expectations expectation, by its name in snake case."""
 
-    name: Annotated[str, Field(pattern=r"^expect_[a-z0-9_]+$")]
-    """Any core expectation, for example `expect_column_value_lengths_to_be_between`."""
+    name: Annotated[str, Field(json_schema_extra={"pattern": NAME})]
+    """Any core expectation, for example `expect_column_value_lengths_to_be_between` or, as Great Expectations writes
+    it, `ExpectColumnValueLengthsToBeBetween`; `unexpected_rows_expectation` asks a query in SQL of the table `{batch}`,
+    in SQLite, and finds rows that should not be there. Only `expect_query_results_to_match_comparison` cannot be asked:
+    it needs a second data source."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """Its arguments, as Great Expectations documents them. Columns are those of a snapshot: `text`, `label`, `id`,
     `group`, and what `columns.keep` and the sources' `constants` name.
@@ -29,10 +33,15 @@ class Expectation(Options):
     @field_validator("name")
     @classmethod
     def _exists(cls, value: str) -> str:
-        known = core_expectations()
-        if known and value not in known:
+        name, known = in_snake_case(value), core_expectations()
+        if name == COMPARISON:
+            raise unfit(
+                f"expected an expectation about one batch of rows; {value} compares two data sources, and a run has "
+                f"one. Write a query for {UNEXPECTED_ROWS} that finds what should not be there"
+            )
+        if name not in known and (known or not re.match(NAME, name)):
             raise unfit(f"expected one of Great Expectations' core expectations; found {value!r}", known)
-        return value
+        return name
 
 
 EXPECTATIONS = [{"name": "expect_column_value_lengths_to_be_between", "arguments": {"column": "text", "min_value": 3}}]

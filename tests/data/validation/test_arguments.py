@@ -21,6 +21,7 @@ REGEX, REGEXES = "expect_column_values_to_match_regex", "expect_column_values_to
 IN_SET = "expect_column_values_to_be_in_set"
 QUANTILES = "expect_column_quantile_values_to_be_between"
 DIVERGENCE = "expect_column_kl_divergence_to_be_less_than"
+ROWS, QUERY = "unexpected_rows_expectation", "unexpected_rows_query"
 UNIQUE = "expect_column_values_to_be_unique"
 COMPOUND = "expect_compound_columns_to_be_unique"
 
@@ -93,6 +94,11 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
     (UNIQUE, {**TEXT, "row_condition": "label == 1 or label == 'x'"}, "row_condition", "that compares label with num"),
     (BETWEEN, {**TEXT, "min_value": "2024-1-1"}, "min_value", "a date as ISO 8601 writes it, such as 2024-01-31"),
     (BETWEEN, {**TEXT, "min_value": "2024-01-02", "max_value": "2024-01-01"}, "max_value", "at least min_value, which"),
+    (ROWS, {QUERY: "SELECT * FROM rows"}, QUERY, "expected a query of {batch}, and no other braces"),
+    (ROWS, {QUERY: "SELECT * FROM {batch} WHERE a = {b}"}, QUERY, "expected a query of {batch}, and no other braces"),
+    (ROWS, {QUERY: "SELECT * FROM {batch"}, QUERY, "expected a query of {batch}"),
+    (ROWS, {QUERY: 5}, QUERY, "expected a query of {batch}"),
+    (ROWS, {}, "", "expected the argument 'unexpected_rows_query', which is missing"),
     # what is missing, and what does not go together
     (BETWEEN, {"min_value": 1}, "", "expected the argument 'column', which is missing"),
     (IN_SET, TEXT, "", "expected the argument 'value_set', which is missing"),
@@ -133,6 +139,16 @@ def test_what_an_argument_can_be_passes(name: str, arguments: dict[str, Any]) ->
         arguments = {**arguments, "column": "text"}
     assert told(name, arguments) == []
     assert build(name, arguments)[0] is not None
+
+
+def test_a_query_without_the_batch_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    told(ROWS, {QUERY: "SELECT * FROM rows"})
+    assert capsys.readouterr().out == ""  # Great Expectations would, into the JSON of `evertune validate`
+
+
+def test_a_class_name_means_the_same_as_its_snake_case() -> None:
+    found = crossed("ExpectColumnValuesToBeBetween", {**SCORE, "min_value": "abc"})
+    assert [one.place[-1] for one in found] == ["min_value"]
 
 
 def test_every_argument_is_told_at_once_and_what_stands_there() -> None:

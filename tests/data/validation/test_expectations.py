@@ -87,11 +87,6 @@ MET: dict[str, dict[str, Any]] = {
     "expect_multicolumn_sum_to_equal": {"column_list": ["label", "opposite"], "sum_total": 1},
     "expect_multicolumn_values_to_be_equal": {"column_list": ["text", "row_id"]},
     "expect_multicolumn_values_to_be_unique": {"column_list": ["text", "label"]},
-    "expect_query_results_to_match_comparison": {
-        "base_query": "SELECT COUNT(*) FROM {batch}",
-        "comparison_data_source_name": "evertune",
-        "comparison_query": "SELECT 40",
-    },
     "expect_select_column_values_to_be_unique_within_record": {"column_list": ["text", "label"]},
     "expect_table_column_count_to_be_between": {"min_value": 1},
     "expect_table_column_count_to_equal": {"value": 7},
@@ -102,6 +97,7 @@ MET: dict[str, dict[str, Any]] = {
     "expect_table_row_count_to_be_between": {"min_value": 40, "max_value": 40},
     "expect_table_row_count_to_equal": {"value": 40},
     "expect_table_row_count_to_equal_other_table": {"other_table_name": "rows"},
+    "unexpected_rows_expectation": {"unexpected_rows_query": "SELECT * FROM {batch} WHERE text LIKE '%damn%'"},
 }
 """For each core expectation, arguments with which the rows of :func:`parquet` meet it."""
 
@@ -183,6 +179,11 @@ def test_a_value_that_does_not_meet_it_puts_its_row_into_quarantine_in_words(ask
         ("expect_column_distinct_values_to_equal_set", {**LABEL, "value_set": ["a"]}, "['0', '1']"),
         ("expect_column_to_exist", {"column": "nothing"}, "that is not so"),
         ("expect_table_column_count_to_equal", {"value": 99}, "7"),
+        (
+            "unexpected_rows_expectation",
+            {"unexpected_rows_query": "SELECT evertune_row, text FROM {batch} WHERE target = '1' AND score > '1035'"},
+            "observed: 2",
+        ),
     ],
 )
 def test_a_column_that_does_not_meet_it_is_told_with_what_was_seen(
@@ -248,6 +249,11 @@ def test_what_cannot_be_asked_is_refused_with_advice(
         bind(unchecked(project(), (name, arguments)), COLUMNS)
     assert said in str(fault.value)
     assert "validation.expectations[0]" in str(fault.value)
+
+
+def test_a_query_that_cannot_be_asked_is_a_fault_of_the_project(ask: Ask) -> None:
+    with pytest.raises(UnfitError, match=r"unexpected_rows_expectation\(.*could not be judged.*no such column: scor"):
+        ask(("unexpected_rows_expectation", {"unexpected_rows_query": "SELECT * FROM {batch} WHERE scor > 3"}))
 
 
 def test_all_faults_are_told_at_once(project: MakeProject) -> None:

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from evertune.data.validation.values import Unfit, beyond, blocks, classes, forms, moment
+from evertune.data.validation.values import Unfit, beyond, blocks, classes, forms, moment, queries
 from evertune.project.across import Crossed, expectations
 from evertune.project.expectations import arguments_of
 from evertune.project.explain import found
@@ -63,7 +63,7 @@ def build(name: str, arguments: Mapping[str, Any]) -> tuple[Any, list[Unfit]]:
     from great_expectations.exceptions import GreatExpectationsError
 
     given = {name: _dated(value) if name in BOUNDS else value for name, value in arguments.items()}
-    if faults := list(blocks(given)):
+    if faults := [*blocks(given), *queries(given)]:
         return None, faults
     if name == "expect_multicolumn_values_to_be_unique":
         # Great Expectations 1.24 ships this class without its metric; this one means the same and works.

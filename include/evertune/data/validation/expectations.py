@@ -76,7 +76,7 @@ class Named:
     """The columns that it names."""
     condition: Condition | None
     whole: bool
-    """Whether it may use any column, by a query."""
+    """Whether it may use any column."""
 
     @property
     def counts(self) -> bool:
@@ -153,7 +153,7 @@ def _named(expectation: Any, where: str, arguments: dict[str, Any]) -> Named:
         per_value=each and float(arguments.get("mostly", 1)) >= 1,
         columns=tuple(columns),
         condition=_condition(expectation),
-        whole="query" in name or name == UNEXPECTED_ROWS,
+        whole=name == UNEXPECTED_ROWS,
     )
 
 

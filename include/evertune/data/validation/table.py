@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evertune import files
+from evertune.project.expectations import ROW_NUMBER
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLE, KEY = "rows", "evertune_row"
+TABLE, KEY = "rows", ROW_NUMBER
 """Names of the table and of its column that holds the row numbers."""
 FULL = "database or disk is full"
 """What SQLite says, also by the mouth of others."""

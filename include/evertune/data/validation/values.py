@@ -12,9 +12,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import Enum
+from string import Formatter
 from typing import Any, NamedTuple
 
 from evertune.project import conditions
+from evertune.project.expectations import COMPARISON
 from evertune.project.explain import found
 
 BLOCKS = frozenset({"json_schema", "meta", "partition_object", "quantile_ranges", "row_condition"})
@@ -31,12 +33,26 @@ class Unfit(NamedTuple):
 
 @functools.cache
 def classes() -> dict[str, Any]:
-    """Every core expectation of Great Expectations, by its name in snake case."""
+    """Every core expectation of Great Expectations that can be asked, by its name in snake case."""
     import great_expectations.expectations as gxe
     from great_expectations.util import camel_to_snake
 
-    names = [name for name in dir(gxe) if name.startswith("Expect") and name != "Expectation"]
-    return {camel_to_snake(name): getattr(gxe, name) for name in names}
+    by_name = {camel_to_snake(name): getattr(gxe, name) for name in dir(gxe) if name.startswith(("Expect", "Unexp"))}
+    return {name: cls for name, cls in by_name.items() if name not in {"expectation", COMPARISON}}
+
+
+def queries(arguments: Mapping[str, Any]) -> Iterator[Unfit]:
+    """Queries that do not ask the batch: Great Expectations takes them, and prints that on standard output."""
+    query = arguments.get("unexpected_rows_query")
+    if query is None:
+        return
+    wanted = "a query of {batch}, and no other braces, as in SELECT * FROM {batch} WHERE text LIKE '%spam%'"
+    try:
+        names = [name for _, name, _, _ in Formatter().parse(query) if name is not None]
+    except (TypeError, ValueError):
+        names = []
+    if not isinstance(query, str) or set(names) != {"batch"}:
+        yield Unfit(("unexpected_rows_query",), f"expected {wanted}; found {found(query)}")
 
 
 def blocks(arguments: Mapping[str, Any]) -> Iterator[Unfit]:

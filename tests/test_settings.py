@@ -29,9 +29,22 @@ def test_a_variable_that_is_set_to_nothing_is_not_set() -> None:
     assert load(empty) == load({})
 
 
-def test_passwords_are_not_shown() -> None:
-    shown = load({"EVERTUNE_DATABASE_URL": "postgresql+psycopg2://me:s3cret@db/evertune"}).public()
-    assert shown["database_url"] == "postgresql+psycopg2://me:***@db/evertune"
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("postgresql+psycopg2://me:s3cret@db/evertune", "postgresql+psycopg2://me:***@db/evertune"),
+        ("postgresql://me:s3/cr@et@db/evertune", "postgresql://me:***@db/evertune"),
+        ("postgresql://db/x?user=me&password=s3cret&sslmode=on", "postgresql://db/x?user=me&password=***&sslmode=on"),
+        ("postgresql://db/x?sslmode=on&sslpassword=s3cret", "postgresql://db/x?sslmode=on&sslpassword=***"),
+        ("https://x.org/hook?Access_Token=s3cret#a", "https://x.org/hook?Access_Token=***#a"),
+        ("https://x.org/hook?v=1&sig=s%33cret", "https://x.org/hook?v=1&sig=***"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("hf://a/b?config=c&split=train&revision=d", "hf://a/b?config=c&split=train&revision=d"),
+        ("sqlite:////home/me/ledger.db", "sqlite:////home/me/ledger.db"),
+    ],
+)
+def test_passwords_are_not_shown(given: str, shown: str) -> None:
+    assert load({"EVERTUNE_DATABASE_URL": given}).public()["database_url"] == shown
 
 
 @pytest.mark.parametrize(

@@ -75,12 +75,20 @@ class Settings(BaseModel):
     def public(self) -> dict[str, str]:
         """The settings as text without passwords, for people and logs."""
         shown = self.model_dump(exclude={"subject_salt"})
-        return {name: _PASSWORD.sub(r"\1:***@", str(value)) for name, value in shown.items()}
+        return {name: masked(str(value)) for name, value in shown.items()}
 
 
 _NOT_IN_ADDRESSES = frozenset("?#%")
 """What SQLAlchemy, MLflow, Airflow and DVC each read in a way of its own in ``sqlite:///<home>/…``."""
-_PASSWORD = re.compile(r"(//[^/:@]*):[^/@]*@")
+_PASSWORD = re.compile(r"(//[^/:@\s]*):[^?\s]*@")
+_SECRET_PARAMETER = re.compile(
+    r"([?&;][\w.-]*(?:pass|pwd|secret|token|key|sig|credential|auth|code)[\w.-]*=)[^&;#\s]*", re.IGNORECASE
+)
+
+
+def masked(address: str) -> str:
+    """The address without what is secret in it: a password, or a parameter that is named like one."""
+    return _SECRET_PARAMETER.sub(r"\1***", _PASSWORD.sub(r"\1:***@", address))
 
 
 def load(environment: Mapping[str, str] | None = None) -> Settings:

@@ -255,6 +255,7 @@ def test_a_fork_gets_connections_of_its_own(ledger: Engine) -> None:
     "url",
     [
         "postgresql://postgres:geheim@127.0.0.1:1/ledger",
+        "postgresql://postgres@127.0.0.1:1/ledger?password=geheim",
         "postgresql://postgres:geheim@127.0.0.1:not-a-port/ledger",
         "postgresql://postgres:geheim@extra@:x/ledger",
         "postgresql+asyncpg://postgres:geheim@127.0.0.1/ledger",

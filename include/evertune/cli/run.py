@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -12,7 +12,7 @@ from evertune.project import Project
 from evertune.project.load import find, load
 from evertune.project.options import Method
 from evertune.records import Decision, Outcome, Step
-from evertune.settings import Settings
+from evertune.settings import Settings, masked
 from evertune.settings import load as load_settings
 
 EXIT = {
@@ -67,10 +67,19 @@ def _print_plan(project: Project, where: Settings, *, json: bool) -> None:
         "pins": pins.model_dump(mode="json"),
         "settings": where.public(),
     }
+    shown = _without_secrets(plan)
     if json:
-        output.print_json(plan)
+        output.print_json(shown)
     else:
-        output.people.print_json(data=plan)
+        output.people.print_json(data=shown)
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_secrets(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(inner) for inner in value]
+    return masked(value) if isinstance(value, str) and "://" in value else value
 
 
 def _run(project: Project, where: Settings, *, force: bool, reason: str, quiet: bool) -> Outcome:

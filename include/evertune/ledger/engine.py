@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from evertune.ledger import connections, silence
 from evertune.records import EvertuneError, UnreachableError
+from evertune.settings import masked
 
 VERSION_TABLE = "evertune_version"
 """Not Alembic's default name: Airflow and MLflow keep theirs under that one, and may share the database."""
@@ -120,14 +121,14 @@ def _errors_for_people(engine: Engine) -> Iterator[None]:
         yield
     except (OperationalError, PoolTimeoutError) as fault:
         raise UnreachableError(
-            f"The ledger at {engine.url.render_as_string()} did not answer: {_reason(fault, engine.url)}. "
+            f"The ledger at {masked(engine.url.render_as_string())} did not answer: {_reason(fault, engine.url)}. "
             "See that the database is there and free, and try again."
         ) from None
     except DatabaseError as fault:
         if type(fault) is not DatabaseError:
             raise
         raise EvertuneError(
-            f"{engine.url.render_as_string()} is not a whole ledger: {_reason(fault, engine.url)}. "
+            f"{masked(engine.url.render_as_string())} is not a whole ledger: {_reason(fault, engine.url)}. "
             "Restore it from a copy, or set EVERTUNE_DATABASE_URL."
         ) from None
 
@@ -199,7 +200,7 @@ def upgrade(url: str) -> str:
             found = revision(connection)
             if found is None and inspect(connection).has_table("runs"):
                 raise EvertuneError(
-                    f"{engine.url.render_as_string()} holds another program's tables. "
+                    f"{masked(engine.url.render_as_string())} holds another program's tables. "
                     "Give the ledger a database or a schema of its own: set EVERTUNE_DATABASE_URL."
                 )
             if found is not None and found not in revisions():

@@ -63,6 +63,7 @@ INTERRUPTED = 130
 def main() -> None:
     """Run a command; a fault is one sentence on stderr (with ``--json``: one object on stdout) and an exit status."""
     _quiet_logs()
+    output.never_fail_on_a_character()
     try:
         status_code = app(standalone_mode=False)
     except typer.Exit as left:

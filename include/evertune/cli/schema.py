@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from evertune.cli import output
-from evertune.project.reference import json_schema_text, reference_markdown
+from evertune.project.reference import json_schema, reference_markdown
 
 
 def command(
@@ -18,4 +17,7 @@ def command(
     """Print the JSON Schema of a project file, for completion and checks in an editor."""
     if markdown and json:
         raise typer.BadParameter("--markdown prints no JSON: give one of the two.")
-    sys.stdout.write(reference_markdown() if markdown else json_schema_text())
+    if markdown:
+        output.print_markdown(reference_markdown())
+    else:
+        output.print_json(json_schema())

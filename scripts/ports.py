@@ -29,6 +29,10 @@ def choose(names: Iterable[str], recorded: Mapping[str, int]) -> dict[str, int]:
     chosen: dict[str, int] = {}
     for name in names:
         if (port := said(name)) is not None:
+            if other := next((one for one, taken in chosen.items() if taken == port), None):
+                raise UnfitError(
+                    f"{other.upper()} and {name.upper()} are both {port}. Set one of them to another port."
+                )
             _demand(name, port)
             chosen[name] = port
     kept = {name: port for name, port in recorded.items() if name not in names}

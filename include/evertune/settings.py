@@ -80,7 +80,8 @@ class Settings(BaseModel):
 
 _NOT_IN_ADDRESSES = frozenset("?#%")
 """What SQLAlchemy, MLflow, Airflow and DVC each read in a way of its own in ``sqlite:///<home>/…``."""
-_PASSWORD = re.compile(r"(//[^/:@\s]*):[^?\s]*@")
+_PASSWORDS = (re.compile(r"(//[^/:@\s]*):[^/@\s]*@"), re.compile(r"(//[^/:@\s]*):[^?\s]*@"))
+"""The second finds one with ``/`` or ``@`` in it. It takes a path with an ``@`` for one too: better too much hidden."""
 _SECRET_PARAMETER = re.compile(
     r"([?&;][\w.-]*(?:pass|pwd|secret|token|key|sig|credential|auth|code)[\w.-]*=)[^&;#\s]*", re.IGNORECASE
 )
@@ -88,7 +89,9 @@ _SECRET_PARAMETER = re.compile(
 
 def masked(address: str) -> str:
     """The address without what is secret in it: a password, or a parameter that is named like one."""
-    return _SECRET_PARAMETER.sub(r"\1***", _PASSWORD.sub(r"\1:***@", address))
+    for password in _PASSWORDS:
+        address = password.sub(r"\1:***@", address)
+    return _SECRET_PARAMETER.sub(r"\1***", address)
 
 
 def load(environment: Mapping[str, str] | None = None) -> Settings:

@@ -12,8 +12,6 @@ from evertune import files, jobs
 from evertune.jobs import folder
 from evertune.settings import Settings
 
-PARTS = ("half", "done")
-
 
 @pytest.fixture
 def ended(where: Settings) -> Path:
@@ -25,25 +23,24 @@ def ended(where: Settings) -> Path:
     return made
 
 
-def test_parts_move_and_what_is_not_there_does_not_matter(where: Settings, ended: Path) -> None:
-    assert jobs.payload(where, "ended") == {"rows": 3}
-    assert jobs.payload(where, "new") is None
-    assert jobs.hand_over(where, "ended", "new", PARTS)
+def test_a_part_moves_and_nothing_else(where: Settings, ended: Path) -> None:
+    assert jobs.hand_over(where, "ended", "new", "half")
     assert (where.jobs / "new" / "half" / "0001").read_text() == "a checkpoint"
     assert not (ended / "half").exists()
     assert (ended / "job.json").exists(), "only what was named"
-    assert not jobs.hand_over(where, "ended", "new", PARTS), "there is nothing left"
+    assert not jobs.hand_over(where, "ended", "new", "half"), "there is nothing left"
 
 
 def test_a_job_that_has_begun_takes_nothing(where: Settings, ended: Path) -> None:
     files.write_json(where.jobs / "new" / "job.json", {})
-    assert not jobs.hand_over(where, "ended", "new", PARTS)
+    assert not jobs.hand_over(where, "ended", "new", "half")
+    assert not jobs.hand_over(where, "ended", "newer", "done")
     assert (ended / "half").exists()
 
 
 def test_nothing_is_taken_from_a_worker(where: Settings, ended: Path) -> None:
     with folder.take(ended / "lock"):
-        assert not jobs.hand_over(where, "ended", "new", PARTS)
+        assert not jobs.hand_over(where, "ended", "new", "half")
     assert (ended / "half").exists()
 
 
@@ -59,5 +56,5 @@ def test_a_worker_that_was_told_to_stop_is_waited_for(where: Settings, ended: Pa
     worker = threading.Thread(target=leaves_soon)
     worker.start()
     taken.wait(10)
-    assert jobs.hand_over(where, "ended", "new", PARTS)
+    assert jobs.hand_over(where, "ended", "new", "half")
     worker.join()

@@ -22,7 +22,7 @@ from evertune.records import (
     StaleError,
     Step,
 )
-from evertune.releases.promote import promote, rollback
+from evertune.releases.promote import promote, refuse, rollback
 
 
 def kinds(ledger: Engine) -> list[str]:
@@ -126,7 +126,7 @@ def test_waiting_for_a_person_does_not_block_the_next_run(
     assert start("second").key != first.key
 
 
-def test_who_awaits_approval_waits_until_another_release_answers(
+def test_who_awaits_approval_outlives_runs_that_ask_nobody(
     ledger: Engine, start: Callable[..., Run], verdict: Callable[..., Outcome]
 ) -> None:
     assert runs.awaiting(ledger, "spam") is None
@@ -141,6 +141,17 @@ def test_who_awaits_approval_waits_until_another_release_answers(
     found = runs.awaiting(ledger, "spam")
     assert found is not None
     assert found.key == waiting.key
+    later = start("later")
+    runs.finish(ledger, later, verdict(later, Decision.PROMOTE), RunStatus.AWAITING_APPROVAL)
+    refuse(ledger, later.key, "ann", "no")
+    assert runs.awaiting(ledger, "spam") is None, "a no that is sent twice would be about a model nobody has looked at"
+
+
+def test_who_awaits_approval_waits_no_longer_where_another_release_answers(
+    ledger: Engine, start: Callable[..., Run], verdict: Callable[..., Outcome]
+) -> None:
+    waiting = start("waiting")
+    runs.finish(ledger, waiting, verdict(waiting, Decision.PROMOTE), RunStatus.AWAITING_APPROVAL)
     other = start("other")
     promote(ledger, other, "spam", 2, "digest", other.key, 0, "gate")
     assert runs.awaiting(ledger, "spam") is None, "it was judged against what no longer answers"

@@ -67,6 +67,18 @@ def test_it_is_ended_where_another_model_is_asked_for(where: Settings, project: 
     assert planned["project"]["tuning"]["method"] == other(project).tuning.method
 
 
+def test_it_is_ended_where_its_file_is_of_another_version(
+    where: Settings, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = left_by_a_dead_owner(project, where)
+
+    def refuses(_: object) -> Project:
+        raise ValueError("a field that is known no more")
+
+    monkeypatch.setattr(Project, "model_validate", refuses)
+    assert claimed(project, where, "living").key != left.key
+
+
 def test_what_changes_no_model_does_not_end_it(where: Settings, project: Project) -> None:
     left = left_by_a_dead_owner(project, where)
     told = project.model_copy(update={"description": "in other words", "owner": "others"})

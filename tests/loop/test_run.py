@@ -11,11 +11,12 @@ from tests.support import small_project, write_project
 
 from evertune.data import versions
 from evertune.ledger import engine, runs, steps, triggers
+from evertune.ledger.past import FinishedRun
 from evertune.loop.claim import claim
 from evertune.loop.run import Progress, describe, run
 from evertune.project import Project
 from evertune.project.load import load
-from evertune.records import Decision, Outcome, Pins, RunStatus, StaleError, Step, UnreachableError, Verdict
+from evertune.records import Cause, Decision, Outcome, Pins, RunStatus, StaleError, Step, UnreachableError, Verdict
 from evertune.settings import Settings
 
 REJECTED = Verdict(decision=Decision.REJECT, reasons=("it is no better",))
@@ -145,4 +146,22 @@ def test_what_a_dead_owner_left_is_finished_before_what_is_asked(
     assert (len(done), outcome.run_key) == (2 if grown else 1, done[-1]), (
         "it is not trained twice, unless there is more"
     )
+    assert triggers.pending(ledger, project.slug) == []
+
+
+def test_what_an_unplanned_run_was_asked_for_is_answered_too(
+    warm: Settings, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = engine.ready(warm.database_url)
+    assert triggers.request(ledger, project.slug, Cause.PERSON, "asked", "before the crash")
+    left = runs.claim(ledger, project.slug, "dead", 0)
+    assert left is not None
+    plan_is_known = FinishedRun(
+        key="earlier", champion=0, generation=None, decision=Decision.REJECT,
+        outcome=Outcome(run_key="earlier", project=project.slug, method="full", verdict=REJECTED),
+    )  # fmt: skip
+    monkeypatch.setattr(runs, "same_plan", lambda *_: [plan_is_known])
+    outcome = run(project, warm)
+    assert outcome.run_key == left.key
+    assert [one.decision for one in runs.history(ledger, project.slug)] == [Decision.UNCHANGED] * 2
     assert triggers.pending(ledger, project.slug) == []

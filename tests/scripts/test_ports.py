@@ -96,3 +96,10 @@ def test_a_variable_that_says_no_port_ends_in_one_sentence(
 def test_a_variable_that_is_empty_says_nothing(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("AIRFLOW_PORT", text)
     assert ports.said("airflow_port") is None
+
+
+def test_one_port_for_two_servers_is_refused(free: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AIRFLOW_PORT", "MLFLOW_PORT"):
+        monkeypatch.setenv(name, str(free))
+    with pytest.raises(EvertuneError, match=f"AIRFLOW_PORT and MLFLOW_PORT are both {free}"):
+        ports.choose(NAMES, {})

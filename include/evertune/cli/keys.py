@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from evertune.cli import output, user
-from evertune.project.load import load_all
+from evertune.project.load import slugs
 from evertune.records import EvertuneError
 from evertune.settings import Settings
 from evertune.settings import load as load_settings
@@ -93,8 +93,7 @@ def revoke(
 
 def _warn_of_unknown(projects: list[str], where: Settings) -> None:
     """Say which have no file here: the server may know others, but most likely the name is mistyped."""
-    known, _ = load_all(where)
-    for unknown in sorted({*projects} - {*known, "*"}):
+    for unknown in sorted({*projects} - {*slugs(where).values(), "*"}):
         output.complain(f"No project file in {where.projects} is of {unknown!r}; the key is made nevertheless.")
 
 

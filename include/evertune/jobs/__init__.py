@@ -20,7 +20,7 @@ or a free lock, and then starts a worker that resumes.
 from __future__ import annotations
 
 from evertune.jobs.attachment import attach
-from evertune.jobs.folder import CancelledError, cancel, cancelled, discard, hand_over, payload, progress, report
+from evertune.jobs.folder import CancelledError, cancel, cancelled, discard, hand_over, progress, report
 from evertune.jobs.work import BUSY, worker
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "cancelled",
     "discard",
     "hand_over",
-    "payload",
     "progress",
     "report",
     "worker",

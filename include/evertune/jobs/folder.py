@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -67,31 +67,21 @@ def progress(settings: Settings, key: str) -> dict[str, Any]:
     return told
 
 
-def payload(settings: Settings, key: str) -> dict[str, Any] | None:
-    """What the job was last asked to do; ``None`` where it was never begun."""
-    try:
-        return dict(files.read_json(folder_of(settings, key) / "job.json"))
-    except (FileNotFoundError, files.CorruptError):
-        return None
+def hand_over(settings: Settings, key: str, to: str, part: str) -> bool:
+    """Move a part of an ended job's folder into that of a job that has not begun.
 
-
-def hand_over(settings: Settings, key: str, to: str, parts: Sequence[str]) -> bool:
-    """Move ``parts`` of an ended job's folder, in this order, into that of a job that has not begun.
-
-    ``False``, and nothing is moved, where the other has begun, there are no such parts, or a worker is at work on them.
-    A worker that was asked to stop is waited for: it leaves soon.
+    ``False``, and nothing is moved, where the other has begun, there is no such part, or a worker is at work on it. A
+    worker that was asked to stop is waited for: it leaves soon.
     """
     source, goal = folder_of(settings, key), folder_of(settings, to)
-    if (goal / "job.json").exists() or not any((source / part).exists() for part in parts):
+    if (goal / "job.json").exists() or (goal / part).exists() or not (source / part).exists():
         return False
     until = time.monotonic() + (_LEAVES_WITHIN_S if cancelled(source) else 0)
     while True:
         with take(source / "lock") as held:
             if held is not None:
                 goal.mkdir(parents=True, exist_ok=True)
-                for part in parts:
-                    if (source / part).exists() and not (goal / part).exists():
-                        (source / part).rename(goal / part)
+                (source / part).rename(goal / part)
                 return True
         if time.monotonic() >= until:
             return False

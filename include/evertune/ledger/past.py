@@ -60,19 +60,19 @@ def history(engine: Engine, project: str, limit: int = 20) -> list[RunEntry]:
 
 
 def awaiting(engine: Engine, project: str) -> RunEntry | None:
-    """The newest run that waits for a person's yes: of those judged against the release that answers now.
+    """The newest run that a person was asked about, if it still waits for a yes and the release it met still answers.
 
-    Runs that ended otherwise since then take nothing away from it; another release does.
+    Runs that ended otherwise since then take nothing away from it. Where it was refused, those before it wait no
+    longer: nobody has looked at them, and a no that is sent twice must not be about another model.
     """
     answers = select(func.coalesce(func.max(ReleaseRow.generation), 0)).where(ReleaseRow.project == project)
-    waits = (
-        RunRow.project == project,
-        RunRow.status == RunStatus.AWAITING_APPROVAL.value,
-        RunRow.champion == answers.scalar_subquery(),
-    )
+    refused = (RunRow.status == RunStatus.FINISHED.value) & RunRow.message.is_not(None)
+    asked = (RunRow.status == RunStatus.AWAITING_APPROVAL.value) | refused
+    met = RunRow.champion == answers.scalar_subquery()
+    query = select(RunRow).where(RunRow.project == project, asked, met).order_by(RunRow.id.desc()).limit(1)
     with reading(engine) as session:
-        row = session.scalar(select(RunRow).where(*waits).order_by(RunRow.id.desc()).limit(1))
-        return as_entry(row) if row else None
+        row = session.scalar(query)
+        return as_entry(row) if row and row.status == RunStatus.AWAITING_APPROVAL else None
 
 
 def same_plan(engine: Engine, project: str, plan_hash: str) -> list[FinishedRun]:

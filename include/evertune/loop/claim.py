@@ -74,7 +74,10 @@ def _outdated(engine: Engine, run: Run, project: Project) -> bool:
     planned = steps.result(engine, run.key, Step.CLAIM)
     if planned is None or steps.result(engine, run.key, Step.JUDGE) is not None:
         return False
-    return not versions.same_model(Project.model_validate(planned["project"]), project)
+    try:
+        return not versions.same_model(Project.model_validate(planned["project"]), project)
+    except ValueError:  # of another version of evertune
+        return True
 
 
 def _end(engine: Engine, run: Run, settings: Settings) -> None:

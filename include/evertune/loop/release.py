@@ -169,9 +169,9 @@ def look(slug: str, version: int, digest: str | None, settings: Settings) -> Reg
     from evertune.releases.mlflow.store import MissingError
 
     found = check_signature(slug, version, digest, settings)
-    settings.home.mkdir(parents=True, exist_ok=True)  # not there yet where ledger and MLflow are servers
+    settings.cache.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(prefix=".look-", dir=settings.home) as aside:
+        with tempfile.TemporaryDirectory(prefix="look-", dir=settings.cache) as aside:
             mlflow.fetch(settings, slug, version, found.digest, Path(aside) / "bundle")
             mlflow.fetch_checks(settings, slug, version, Path(aside) / "checks.parquet")
             mlflow.fetch_card(settings, slug, version)

@@ -55,8 +55,9 @@ def run(
     try:
         held = _claimed(asked(force=force), project)
         if held.status is RunStatus.FINISHED:
-            return outcome(ledger_engine.ready(settings.database_url), held.key, project)
-        done = _steps(held.key, owner, settings, report)
+            done = outcome(ledger_engine.ready(settings.database_url), held.key, project)
+        else:
+            done = _steps(held.key, owner, settings, report)
         if held.token == 1:
             return done
         report(Progress(Step.CLAIM))

@@ -142,7 +142,7 @@ def tune(run_key: str, owner: str, settings: Settings, report: Report | None = N
 
     def work() -> JsonObject:
         payload = _tuning_payload(held)
-        unfinished.take_up(held, payload)
+        unfinished.take_up(held)
         return jobs.attach(settings, run_key, TUNING_JOB, payload, report or (lambda _: None))
 
     return once(held, Step.TUNE, work)

@@ -71,6 +71,7 @@ def main(folder: Path) -> JsonObject:
     tuned = _tune(order, base)
     evaluation = _evaluate(order, base)
     candidate = _register(order, evaluation, tuned)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # until here the next run could have gone on from them
     return {
         "candidate": candidate.model_dump(mode="json"),
         "evaluation": evaluation.model_dump(mode="json"),
@@ -113,7 +114,6 @@ def _tune(order: Order, base: Path) -> JsonObject:
     pictures.learning_curve(result.curve, order.folder / "learning_curve.png")
     value: JsonObject = {**result.model_dump(mode="json"), "preflight": memory}
     files.write_json(told, value)
-    shutil.rmtree(order.folder / "checkpoints", ignore_errors=True)
     return value
 
 

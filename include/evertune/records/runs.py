@@ -144,7 +144,7 @@ class Candidate(Record):
     digest: str
     """SHA-256 over the bundle's manifest."""
     path: str
-    """The verified bundle on local disk."""
+    """Where its bundle was made. It is there until the run has ended; after that the registry has it."""
     mlflow_run: str
     model_version: int
     method: str

@@ -107,6 +107,14 @@ def test_an_empty_ledger_takes_no_alias_away(where: Settings, registry: Registry
     assert (registry.alias, registry.moves) == (1, [])
 
 
+def test_an_alias_on_a_version_that_is_there_no_more_is_removed(
+    where: Settings, registry: Registry, ledger: Engine
+) -> None:
+    registry.alias = 7
+    assert "pointed to version 7 although nothing is released" in str(mlflow.reconcile(where, SLUG, ledger))
+    assert registry.alias is None
+
+
 def test_an_alias_on_a_candidate_that_was_never_released_is_removed(
     where: Settings, registry: Registry, ledger: Engine
 ) -> None:

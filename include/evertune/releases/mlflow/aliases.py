@@ -67,11 +67,12 @@ def _check_ours(store: Store, slug: str, found: int, ledger: Engine, release: Re
 
     Generations never fall, so that no crash leads there; a wrong EVERTUNE_DATABASE_URL does, and then the alias is
     right and this ledger is not. A version that no run made was put there by hand: it goes where a release is known.
+    One that is there no more is nobody's.
     """
     try:
         made_by = store.version(slug, found).tags.get(RUN_KEY)
     except MissingError:
-        made_by = None
+        return
     run = runs.get(ledger, made_by) if made_by else None
     if (run is not None and run.project == slug) or (made_by is None and release is not None):
         return

@@ -23,6 +23,10 @@ ROOT = Path(__file__).resolve().parent.parent
 def pytest_configure() -> None:
     """Tables are as wide wherever the tests run: in a narrow terminal, or none, their cells would be cut."""
     os.environ["COLUMNS"] = "200"
+    # Libraries keep their files in one place for all tests: else each home would wait for matplotlib's list of fonts.
+    cache = Path(os.environ.get("EVERTUNE_HOME", ROOT / ".evertune")).absolute() / "cache"
+    for name in ("HF_HOME", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR"):
+        os.environ.setdefault(name, str(cache / name.lower()))
 
 
 @pytest.fixture(autouse=True)

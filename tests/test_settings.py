@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +63,40 @@ def test_a_home_whose_name_no_address_can_hold_is_refused(home: str, odd: str) -
     with pytest.raises(EvertuneError, match=rf"EVERTUNE_HOME is .*{re.escape(odd)} would be taken"):
         load({"EVERTUNE_HOME": home})
     load({"EVERTUNE_HOME": "/h/mit Leerzeichen und Ümläuten & mehr"})
+
+
+LIBRARIES = ("HF_HOME", "HF_TOKEN_PATH", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR", "ORT_DISABLE_TELEMETRY")
+
+
+@pytest.fixture
+def untold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """An environment in which no library is told anything; what is set in it is taken back."""
+    monkeypatch.setenv("EVERTUNE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path / "person"))
+    for name in (*LIBRARIES, "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, "")  # so that it is put back as it was
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def test_libraries_are_told_to_keep_their_files_below_the_home(untold: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    load()
+    for name in ("HF_HOME", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR"):
+        assert Path(os.environ[name]).is_relative_to(tmp_path / "home" / "cache"), name
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+    assert os.environ["HF_TOKEN_PATH"] == str(tmp_path / "person" / ".cache" / "huggingface" / "token")
+    assert not (tmp_path / "home").exists()
+
+
+def test_what_a_person_has_told_them_stays(untold: pytest.MonkeyPatch) -> None:
+    own = {"HF_HOME": "/hf", "MPLCONFIGDIR": "/mpl", "TORCHINDUCTOR_CACHE_DIR": "/torch", "ORT_DISABLE_TELEMETRY": "0"}
+    for name, value in own.items():
+        untold.setenv(name, value)
+    load()
+    assert {name: os.environ[name] for name in own} == own
+    assert "HF_TOKEN_PATH" not in os.environ  # it lies in that home
+
+
+def test_settings_of_another_environment_change_nothing_here(untold: pytest.MonkeyPatch) -> None:
+    load({"EVERTUNE_HOME": "/somewhere"})
+    assert not set(LIBRARIES) & set(os.environ)

@@ -95,7 +95,12 @@ def masked(address: str) -> str:
 
 
 def load(environment: Mapping[str, str] | None = None) -> Settings:
-    """Settings of this process; ``environment`` stands in for :data:`os.environ` in tests."""
+    """Settings of this process; ``environment`` stands in for :data:`os.environ` in tests.
+
+    Every process of evertune's begins with it, before any library that keeps files of its own is imported. So it is
+    here that those are told to keep them below the home, and by inheritance the process's children. What a person has
+    set stays.
+    """
     env = os.environ if environment is None else environment
     home = Path(_text(env, "EVERTUNE_HOME", ".evertune")).expanduser().absolute()
     if odd := _NOT_IN_ADDRESSES & set(str(home)):
@@ -103,6 +108,9 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
             f"EVERTUNE_HOME is {home}: {' and '.join(map(repr, sorted(odd)))} would be taken for something else in the "
             "addresses of the databases below it. Let it name a folder without."
         )
+    if environment is None:
+        for name, value in _for_libraries(home / "cache").items():
+            os.environ.setdefault(name, value)
     return Settings(
         home=home,
         projects=Path(_text(env, "EVERTUNE_PROJECTS", "projects")).expanduser().absolute(),
@@ -117,6 +125,21 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         lease_s=_number(env, "EVERTUNE_LEASE_S", default=300, least=1),
         subject_salt=_text(env, "EVERTUNE_SUBJECT_SALT", ""),
     )
+
+
+def _for_libraries(cache: Path) -> dict[str, str]:
+    """Variables by which libraries are told where to keep what they make, and to call nobody."""
+    told = {
+        "HF_HOME": str(cache / "huggingface"),
+        "MPLCONFIGDIR": str(cache / "matplotlib"),
+        "TORCHINDUCTOR_CACHE_DIR": str(cache / "torchinductor"),
+        # ONNX Runtime 1.32 reports to Microsoft, by an id of this machine that it keeps in the person's home.
+        "ORT_DISABLE_TELEMETRY": "1",
+    }
+    if "HF_HOME" not in os.environ:  # who has logged in at the hub stays so: the token lies in the home of old
+        usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        told["HF_TOKEN_PATH"] = str(usual / "huggingface" / "token")
+    return told
 
 
 def _text(env: Mapping[str, str], name: str, default: str) -> str:

@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evertune.data.validation.engine import Engine
+from evertune.data.validation.engine import Engine, Judged
 from evertune.data.validation.expectations import Named, View, bind
 from evertune.data.validation.facts import Facts, gather
 from evertune.data.validation.findings import Findings
 from evertune.data.validation.judging import judge
 from evertune.data.validation.values import classes
 from evertune.project.options import Expectation, Project
-from evertune.records import UnfitError
+from evertune.records import EvertuneError, UnfitError
 
 pytestmark = pytest.mark.integration
 
@@ -254,6 +254,14 @@ def test_what_cannot_be_asked_is_refused_with_advice(
 def test_a_query_that_cannot_be_asked_is_a_fault_of_the_project(ask: Ask) -> None:
     with pytest.raises(UnfitError, match=r"unexpected_rows_expectation\(.*could not be judged.*no such column: scor"):
         ask(("unexpected_rows_expectation", {"unexpected_rows_query": "SELECT * FROM {batch} WHERE scor > 3"}))
+
+
+def test_a_disk_that_fills_while_sql_is_judged_is_told_as_that(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Judged(False, None, "", "(sqlite3.OperationalError) database or disk is full")
+    monkeypatch.setattr(Engine, "judge_sql", lambda *_: [full])
+    with pytest.raises(EvertuneError, match="The disk is full: the table of rows") as told:
+        ask(("expect_column_values_to_match_like_pattern", {**TEXT, "like_pattern": "%"}))
+    assert not isinstance(told.value, UnfitError)
 
 
 def test_all_faults_are_told_at_once(project: MakeProject) -> None:

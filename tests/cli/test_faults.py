@@ -85,6 +85,17 @@ def test_a_full_disk_has_a_name_of_its_own(
     assert json.loads(capsys.readouterr().out)["error"]["type"] == "FullDisk"
 
 
+def test_a_terminal_that_lacks_a_character_is_no_mistake(
+    environment: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    (environment.projects / "a.yaml").write_text("slug: Zoë\n", "utf-8")
+    done = evertune("validate")
+    assert done.returncode == 2, done.stderr
+    assert "Zo\\xeb" in done.stdout
+
+
 def test_a_fault_is_not_cut_into_lines(environment: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     path = environment.projects / f"{'folder/' * 20}b.yaml"

@@ -99,8 +99,7 @@ def _meeting(frame: pd.DataFrame, one: Named, condition: Condition) -> pd.DataFr
         if len(columns) == len(names) and None not in columns.values():
             typed |= {name: column.values for name, column in columns.items() if column is not None}
     try:
-        # Without the variables that stand here: the person who writes the condition knows none.
-        met = frame.assign(**typed).eval(condition.text, engine="python", local_dict={}, global_dict={})
+        met = frame.assign(**typed).eval(condition.text, engine="python")
         meeting: pd.DataFrame = frame[_truth(met)]
     except Exception as fault:  # whatever pandas, or a method that the condition calls, makes of it
         told = " ".join(str(fault).split())[:300]

@@ -3,7 +3,6 @@ import gzip
 import hashlib
 import io
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,126 +12,18 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
+from tests.data.sources.conftest import WANTED, Reader, cells
 
-from evertune.data.sources import Row, fingerprint, open_rows, rows
+from evertune.data.sources import fingerprint, open_rows, rows
 from evertune.project.options import Source
 from evertune.records import EvertuneError, UnfitError
 from evertune.settings import Settings, load
-
-WANTED = ("text", "label")
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return load({"EVERTUNE_HOME": str(tmp_path / "home")})
-
-
-class Reader:
-    """Writes bytes to a file and reads its rows."""
-
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        self.folder = folder
-        self.settings = settings
-
-    def __call__(self, name: str, data: bytes, wanted: Sequence[str] = WANTED, **options: Any) -> list[Row]:
-        path = self.folder / name
-        path.write_bytes(data)
-        source = Source(uri=str(path), **options)
-        with open_rows(source, hashlib.sha256(data).hexdigest(), wanted, self.settings) as found:
-            return list(found)
-
-
-@pytest.fixture
-def read(tmp_path: Path, settings: Settings) -> Reader:
-    return Reader(tmp_path, settings)
-
-
-def cells(found: list[Row]) -> list[list[str | None]]:
-    assert [row.fault for row in found] == [None] * len(found)
-    return [list(row.cells) for row in found]
-
-
-def test_csv_with_quotes_and_cells_over_several_lines(read: Reader) -> None:
-    data = b'label,text\r\na,"x, ""y""\r\nz"\r\nb,plain\r\n'
-    assert cells(read("x.csv", data)) == [['x, "y"\r\nz', "a"], ["plain", "b"]]
-
-
-def test_tsv_whose_quotation_marks_are_characters(read: Reader) -> None:
-    data = b'id\tlabel\ttext\r\n1\t0.5\t"  this problem\r\n2\t-1\t9" black and "white"\r\n'
-    assert cells(read("x.tsv", data, quoting="none")) == [['"  this problem', "0.5"], ['9" black and "white"', "-1"]]
-
-
-def test_rows_that_a_stray_quotation_mark_would_hold_together_come_apart(read: Reader) -> None:
-    # As in the review snippets: one row opens a mark that the next closes. Read without `quoting: none`.
-    data = b'id\tlabel\ttext\n1\t0\t" no disc.\n2\t1\t"  this is the second\n3\t1\tfine\n'
-    found = read("x.tsv", data)
-    assert [row.fault for row in found] == [rows.OPEN_QUOTE, rows.OPEN_QUOTE, None]
-    assert found[2].cells == ["fine", "1"]
-
-
-def test_a_mark_that_never_closes_costs_its_row_and_no_other(read: Reader) -> None:
-    data = b"text,label\ngood,a\n" + b'"never closed,b\n' + b"fine,c\n" * 3
-    found = read("x.csv", data)
-    assert [row.fault for row in found] == [None, rows.OPEN_QUOTE, None, None, None]
-    assert found[1].cells == ['"never closed,b', None]
-
-
-def test_a_file_read_as_it_is_in_the_wild(read: Reader) -> None:
-    data = b'\xef\xbb\xbf text ,label\n\n5" disk,a\nlone\rreturn,b\n"lone\rquoted",c\n\n'
-    assert cells(read("x.csv", data)) == [['5" disk', "a"], ["lone\rreturn", "b"], ["lone quoted", "c"]]
-    assert cells(read("mac.csv", b"text,label\ra,b\rc,d\r")) == [["a", "b"], ["c", "d"]]
-
-
-@pytest.mark.parametrize(
-    ("line", "fault"),
-    [
-        (b"caf\xe9,a", rows.INVALID_BYTES),
-        (b'"caf\xe9 \xff",a', rows.INVALID_BYTES),
-        (b"text,\xff", rows.INVALID_BYTES),
-        (b"nul\0,a", rows.NUL),
-        (b"only", rows.TOO_FEW),
-        (b"a,b,c", rows.TOO_MANY),
-        (b'"a",b,c', rows.TOO_MANY),
-    ],
-)
-def test_one_bad_row_costs_one_row(read: Reader, line: bytes, fault: str) -> None:
-    found = read("x.csv", b"text,label\nbefore,a\n" + line + b"\nafter,b\n")
-    assert [row.fault for row in found] == [None, fault, None]
-    assert [list(found[0].cells), list(found[2].cells)] == [["before", "a"], ["after", "b"]]
 
 
 def test_other_encodings(read: Reader) -> None:
     assert cells(read("l.csv", "text,label\ncafé,a\n".encode("cp1252"), encoding="cp1252")) == [["café", "a"]]
     assert cells(read("w.csv", "text,label\ncafé,a\n".encode("utf-16"), encoding="utf-16")) == [["café", "a"]]
     assert read("m.csv", b"text,label\n\x81,a\nb,c\n", encoding="cp1252")[0].fault == rows.INVALID_BYTES
-
-
-def test_a_cell_of_a_megabyte_and_more(read: Reader) -> None:
-    big = b"x" * 3_000_000
-    assert [len(row.cells[0] or "") for row in read("x.csv", b"text,label\n" + big + b",a\n")] == [3_000_000]
-    assert [len(row.cells[0] or "") for row in read("q.csv", b'text,label\n"' + big + b'",a\n')] == [3_000_000]
-
-
-def test_a_header_of_the_projects_own(read: Reader) -> None:
-    data = b"Go.\tVe.\tCC-BY\nHi.\tHola.\tCC-BY\n"
-    assert cells(read("x.tsv", data, ("es", "en"), header=("en", "es", "from"))) == [["Ve.", "Go."], ["Hola.", "Hi."]]
-
-
-def test_an_unnamed_column_is_no_hindrance(read: Reader) -> None:
-    assert cells(read("trec.csv", b",label,text\n0,1,How ?\n")) == [["How ?", "1"]]
-
-
-@given(table=st.lists(st.tuples(st.text(max_size=12), st.text(max_size=12)), max_size=6))
-def test_what_the_csv_module_writes_is_read_back(tmp_path_factory: pytest.TempPathFactory, table: list[Any]) -> None:
-    import csv
-
-    table = [tuple(cell.replace("\0", "").replace("\r", " ") for cell in row) for row in table]
-    table = [row for row in table if any(row)]
-    out = io.StringIO(newline="")
-    csv.writer(out, quoting=csv.QUOTE_ALL).writerows([("text", "label"), *table])
-    folder = tmp_path_factory.mktemp("written")
-    found = Reader(folder, load({"EVERTUNE_HOME": str(folder)}))("x.csv", out.getvalue().encode())
-    assert cells(found) == [list(row) for row in table]
 
 
 @given(st.binary(max_size=200))

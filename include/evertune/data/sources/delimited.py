@@ -1,13 +1,18 @@
 """CSV and TSV as they are found: stray quotation marks, rows of the wrong width, cells of a megabyte.
 
 One bad row costs one row. The standard reader alone would let an unclosed quotation mark swallow the rest of the
-file, so a cell that goes over its line must end, and leave a row of the right width; else its first line is the
-fault and the following lines are read anew.
+file, or all up to the next stray one. So a cell that goes over its line must end as it should, before a delimiter or
+the line's end, and leave a row of the right width whose lines are not plainly rows themselves; else its first line is
+the fault and the following lines are read anew.
+
+What no reader can tell: a mark that opens a cell and one that ends a cell a few rows below are, to the letter, a cell
+over several lines, and are read as that.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 
@@ -17,6 +22,8 @@ from evertune.records import UnfitError
 
 _LONGEST_RECORD = 4 << 20
 """Characters that one row may have before its quotation mark counts as one that never closes."""
+_TELLING = 20
+"""Delimiters in a record of at least three lines, each line having as many as a row has, that tell of so many rows."""
 
 
 class _UnclosedError(Exception):
@@ -69,6 +76,15 @@ class _Records(Iterator["list[str] | str"]):
         self._again: deque[str] = deque()
         self._delimiter = delimiter
         self._quoted = quoting is not Quoting.NONE
+        self._taken: list[str] = []
+        self._size = 0
+        self._across = csv.reader(iter(self._take, None), delimiter=delimiter, strict=True)
+        self._alone: deque[str] = deque()
+        # Reads the one line that lies in `_alone`, and raises IndexError where its last cell asks for another.
+        self._lone = csv.reader(iter(self._alone.popleft, None), delimiter=delimiter)
+        cell = rf'(?:"(?:[^"]|"")*+"|[^"\r\n{delimiter}]*+)'
+        self._faultless = re.compile(rf"{cell}(?:{delimiter}{cell})*+\s*")
+        """A record as programs write it: no quotation mark in a cell that does not begin with one."""
         self.width: int | None = None
         """Cells of a right record, once the header has told."""
         csv.field_size_limit(max(csv.field_size_limit(), 2 * _LONGEST_RECORD))
@@ -84,34 +100,87 @@ class _Records(Iterator["list[str] | str"]):
             return bare.split(self._delimiter)
 
     def _quoted_record(self, first: str) -> list[str] | str:
-        taken: list[str] = []
-        try:
-            record = next(csv.reader(self._taking(first, taken), delimiter=self._delimiter))
-        except (_UnclosedError, csv.Error):
-            record = None
+        record, taken = None, [first]
+        if first.count('"') % 2 == 0:  # nearly always a record of one line
+            record = self._by_itself(first)
+        if record is None:
+            record, taken = self._strictly(first)
+        if record is None and len(taken) == 1:
+            record = self._by_itself(first)
         if record is not None and (len(taken) == 1 or self._is_right(record, taken)):
             return record
         self._again.extendleft(reversed(taken[1:]))
         return first.rstrip("\r\n")
 
-    def _taking(self, line: str, taken: list[str]) -> Iterator[str]:
-        size = 0
-        while True:
-            taken.append(line)
-            size += len(line)
-            end = len(line.rstrip("\r\n"))
-            # The csv module refuses a row with a lone CR in it; to us that is one more white space.
-            yield line[:end].replace("\r", " ") + line[end:]
-            if size > _LONGEST_RECORD:
-                raise _UnclosedError
-            try:
-                line = self._again.popleft() if self._again else next(self._lines)
-            except StopIteration:
-                raise _UnclosedError from None
+    def _by_itself(self, line: str) -> list[str] | None:
+        """The line's record, its marks being where they like, for no other line hangs on them; none if it goes on."""
+        self._alone.append(_without_lone_cr(line) if "\r" in line else line)
+        try:
+            return next(self._lone)
+        except (IndexError, csv.Error):
+            return None
+
+    def _strictly(self, first: str) -> tuple[list[str] | None, list[str]]:
+        """The record that begins with the line, none where a mark is not where it should be, and the lines it took."""
+        self._again.appendleft(first)
+        self._taken, self._size = [], 0
+        try:
+            return next(self._across), self._taken
+        except (_UnclosedError, csv.Error):
+            return None, self._taken
+
+    def _take(self) -> str:
+        """One more line of the record that is being read."""
+        if self._size > _LONGEST_RECORD:
+            raise _UnclosedError
+        line = self._again.popleft() if self._again else next(self._lines, None)
+        if line is None:
+            raise _UnclosedError
+        self._taken.append(line)
+        self._size += len(line)
+        return _without_lone_cr(line) if "\r" in line else line
 
     def _is_right(self, record: list[str], taken: list[str]) -> bool:
-        """Whether a record over several lines is one, and not several that a stray quotation mark holds together."""
+        """Whether a record over several lines is one, and not several that stray quotation marks hold together."""
         if self.width is not None and len(record) != self.width:
             return False
-        # Nobody types tabs into a cell: a line with the tabs of a whole row is a row.
-        return self._delimiter != "\t" or all(line.count("\t") != len(record) - 1 for line in taken[1:])
+        return not self._is_several(record, taken) and not self._ends_too_late(taken)
+
+    def _is_several(self, record: list[str], taken: list[str]) -> bool:
+        if not any(self._delimiter in cell and "\n" in cell for cell in record):
+            return False
+        wide = len(record) - 1
+        rows = [line.count(self._delimiter) == wide for line in taken]
+        if self._delimiter == "\t":  # nobody types tabs into a cell: a line with the tabs of a whole row is a row
+            return any(rows[1:])
+        # People type commas, but not as many into each line. Between two stray marks there may be a bad row too.
+        return len(rows) > 2 and len(rows) * wide >= _TELLING and sum(rows) >= 0.9 * len(rows)
+
+    def _ends_too_late(self, taken: list[str]) -> bool:
+        """Whether the mark that ends a record, in its last line, rather opens a cell of the row that begins there.
+
+        It can where it stands at the beginning of a cell; where both readings are possible, what follows them tells.
+        """
+        last = taken[-1]
+        at = last.index('"')
+        if (at and last[at - 1] != self._delimiter) or not self._begins_a_row(last):
+            return False
+        if not self._faultless.fullmatch("".join(taken)):
+            return True
+        following = self._again.popleft() if self._again else next(self._lines, None)
+        if following is None:
+            return False
+        late = not self._begins_a_row(following)
+        self._again.appendleft(following)
+        return late
+
+    def _begins_a_row(self, line: str) -> bool:
+        record, taken = self._strictly(line)
+        self._again.extendleft(reversed(taken[1:]))
+        return record is not None and len(record) == self.width and bool(self._faultless.fullmatch("".join(taken)))
+
+
+def _without_lone_cr(line: str) -> str:
+    # The csv module refuses a row with a lone CR in it; to us that is one more white space.
+    end = len(line.rstrip("\r\n"))
+    return line[:end].replace("\r", " ") + line[end:]

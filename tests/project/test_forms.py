@@ -15,7 +15,7 @@ REFUSED = {
     forms.pattern: ["(", "", "a" * 1001, "[[a]]", "(?P<1>a)"],
     forms.grouping: ["a", "(?:a)"],
     forms.redacting: ["a*", "", "^"],
-    forms.codec: ["utf-9", "base64", "undefined", "\0", ""],
+    forms.codec: ["utf-9", "base64", "undefined", "punycode", "idna", "rot13", "\0", ""],
     forms.timezone: ["Europe/Berln", "", "../UTC", "America", "\0", "x" * 5000],
     forms.script: ["latin", "Any", "L", ""],
     forms.cron: [
@@ -39,7 +39,7 @@ TAKEN = {
     forms.pattern: ["a|b", r"\d{3}"],
     forms.grouping: [r"^(\d+)_", "(?P<name>a)"],
     forms.redacting: ["a+", r"KD-\d{6}"],
-    forms.codec: ["utf-8", "latin-1", "cp1252", "utf_16", "UTF8"],
+    forms.codec: ["utf-8", "latin-1", "cp1252", "utf_16", "UTF8", "utf-32", "utf-7", "gb18030", "unicode_escape"],
     forms.timezone: ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires"],
     forms.script: ["Latin", "Han", "Japanese"],
     forms.cron: ["", "0 2 * * *", "*/15 0-6 1,15 jan-mar MON-fri",
@@ -63,6 +63,15 @@ def test_what_has_not_the_form_is_refused_with_what_was_expected(check: forms.Ch
 @pytest.mark.parametrize(("check", "text"), [(check, text) for check, texts in TAKEN.items() for text in texts])
 def test_what_has_the_form_is_taken_as_it_is(check: forms.Check, text: str) -> None:
     assert check(text) == text
+
+
+@pytest.mark.parametrize("text", ["rot13", "punycode"])
+def test_no_encoding_is_proposed_that_would_be_refused(text: str) -> None:
+    with pytest.raises(PydanticCustomError) as caught:
+        forms.codec(text)
+    known = (caught.value.context or {})["known"]
+    assert "utf-8" in known
+    assert not {"rot13", "rot-13", "punycode", "idna", "base64"} & set(known)
 
 
 @pytest.mark.parametrize(

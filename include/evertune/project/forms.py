@@ -6,7 +6,6 @@ a list of valid names it travels in the error's context as ``known``, so that th
 
 from __future__ import annotations
 
-import codecs
 import re
 import warnings
 import zoneinfo
@@ -81,16 +80,23 @@ def _compile(text: str) -> re.Pattern[str]:
 
 
 def codec(text: str) -> str:
-    """A text encoding that Python knows."""
-    try:
-        b"ab".decode(text, "replace")
-        codecs.lookup(text)
-    except (LookupError, ValueError) as fault:
-        from encodings.aliases import aliases
+    """A text encoding that Python knows, and whose decoder can be told what to make of bytes that do not fit."""
+    if _decodes(text):
+        return text
+    from encodings.aliases import aliases
 
-        known = tuple(sorted({name.replace("_", "-") for pair in aliases.items() for name in pair}))
-        raise unfit(f"expected a text encoding such as utf-8, cp1252 or latin-1; found {text!r}", known) from fault
-    return text
+    names = sorted({name.replace("_", "-") for pair in aliases.items() for name in pair})
+    known = tuple(name for name in names if _decodes(name))
+    raise unfit(f"expected a text encoding such as utf-8, cp1252 or latin-1; found {text!r}", known)
+
+
+def _decodes(encoding: str) -> bool:
+    try:
+        # Punycode and the like take no error handler but the three that every codec has.
+        b"ab\xff".decode(encoding, "backslashreplace")
+    except (LookupError, ValueError):
+        return False
+    return True
 
 
 def timezone(text: str) -> str:

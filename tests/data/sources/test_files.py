@@ -26,13 +26,38 @@ def test_other_encodings(read: Reader) -> None:
     assert read("m.csv", b"text,label\n\x81,a\nb,c\n", encoding="cp1252")[0].fault == rows.INVALID_BYTES
 
 
-@given(st.binary(max_size=200))
-def test_no_bytes_whatever_break_the_reader(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "UTF_16_BE", "utf-32-le", "utf-32-be", "gb18030", "u16"])
+def test_a_byte_order_mark_is_no_part_of_the_first_column(read: Reader, encoding: str) -> None:
+    data = "\ufefftext,label\ncafé,a\n".encode(encoding)
+    assert cells(read("x.csv", data, encoding=encoding)) == [["café", "a"]]
+    assert cells(read("x.jsonl", '\ufeff{"text": "é", "label": 1}\n'.encode(encoding), encoding=encoding)) == [
+        ["é", "1"]
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "U16"])
+def test_an_encoding_that_the_stream_has_not_is_told(read: Reader, encoding: str) -> None:
+    for name in ("x.csv", "x.jsonl"):
+        with pytest.raises(UnfitError, match=r"is no text in utf-\d\d \(.*BOM\)\. Say which `encoding` it has: utf-8,"):
+            read(name, b"text,label\na,b\n", encoding=encoding)
+
+
+ENCODINGS = st.sampled_from(
+    ["utf-8", "utf-8-sig", "cp1252", "utf-16", "utf-16-be", "u32", "utf-7", "shift_jis", "iso2022_jp", "unicode_escape"]
+)
+
+
+@pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
+@given(st.binary(max_size=200), ENCODINGS)
+def test_no_bytes_whatever_break_the_reader(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, encoding: str
+) -> None:
     folder = tmp_path_factory.mktemp("any")
     reader = Reader(folder, load({"EVERTUNE_HOME": str(folder)}))
     for name in ("x.csv", "x.tsv", "x.jsonl", "x.parquet", "x.csv.gz", "x.csv.zst"):
+        head = "text,label\n".encode(encoding) if name == "x.csv" else b""
         with contextlib.suppress(UnfitError):
-            reader(name, b"text,label\n" + data if name == "x.csv" else data)
+            reader(name, head + data, encoding=encoding)
 
 
 def jsonl(*values: object) -> bytes:

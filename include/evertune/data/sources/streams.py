@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import gzip
 import io
+import itertools
 import zlib
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -86,19 +87,30 @@ def text_lines(stream: IO[bytes], source: Source, where: str) -> Iterator[Iterat
     head = buffered.peek(1 << 16)[: 1 << 16]
     if not head:
         raise UnfitError(f"{where} is empty. Name a file that holds rows.")
-    _check_is_text(head, source, where)
+    encoding = _encoding(source, where)
+    _check_is_text(head, encoding, where)
     codecs.register_error(MARKING, _mark)
-    try:
-        encoding = codecs.lookup(source.encoding).name
-    except LookupError as fault:
-        raise UnfitError(f"{where}: there is no encoding {source.encoding!r}. Try utf-8, cp1252 or utf-16.") from fault
-    encoding = "utf-8-sig" if encoding == "utf-8" else encoding
     newline = "" if b"\r" in head and b"\n" not in head else "\n"
     text = io.TextIOWrapper(buffered, encoding, errors=MARKING, newline=newline)
     try:
-        yield text
+        # Whatever the encoding, a byte order mark is no part of the first cell.
+        first = next(text, "").removeprefix("\ufeff")
+        yield itertools.chain([first] if first else [], text)
+    except UnicodeError as fault:  # of the stream as a whole; bytes that do not decode have become marks
+        raise UnfitError(
+            f"{where} is no text in {encoding} ({fault}). Say which `encoding` it has: utf-8, cp1252 or, of UTF-16 "
+            "without a byte order mark, utf-16-le."
+        ) from fault
     finally:
         text.detach()  # closing the bytes is their owner's work
+
+
+def _encoding(source: Source, where: str) -> str:
+    """Python's own name of the source's encoding, of its many."""
+    try:
+        return codecs.lookup(source.encoding).name
+    except LookupError as fault:
+        raise UnfitError(f"{where}: there is no encoding {source.encoding!r}. Try utf-8, cp1252 or utf-16.") from fault
 
 
 def _mark(fault: UnicodeError) -> tuple[str, int]:
@@ -107,8 +119,8 @@ def _mark(fault: UnicodeError) -> tuple[str, int]:
     return MARK, fault.end
 
 
-def _check_is_text(head: bytes, source: Source, where: str) -> None:
-    wide = source.encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32"))
+def _check_is_text(head: bytes, encoding: str, where: str) -> None:
+    wide = encoding.startswith(("utf-16", "utf-32"))
     for magic, what in _MAGIC.items():
         if head.startswith(magic) and not (wide and "UTF-16" in what):
             advice = "Say `encoding: utf-16`." if "UTF-16" in what else "Give it the ending that it deserves."

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from evertune import files
+from evertune.data import snapshot
 from evertune.data.cells import BAD_TIME, NOT_REDACTED
 from evertune.data.snapshot import draw
 from evertune.data.sources import fingerprint, rows
@@ -207,6 +208,17 @@ def test_about_n_rows_whole_groups_whatever_the_order(drawn: Drawing) -> None:
     assert len(picks[0]) == 200
     groups = {name.split("_")[0] for name in picks[0]}
     assert len(groups) == 40
+
+
+@pytest.mark.parametrize(
+    "columns", [{"text": "doc"}, {"label": "doc"}, {"id": "doc"}, {"group": {"column": "doc"}}, {"keep": ["doc"]}]
+)
+def test_rows_are_written_by_the_length_of_all_their_cells(
+    drawn: Drawing, monkeypatch: pytest.MonkeyPatch, columns: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(snapshot, "_CHARACTERS_PER_GROUP", 5_000)
+    drawn("text,label,doc\n" + f"short,x,{'word ' * 400}\n" * 10, columns=columns)
+    assert pq.ParquetFile(drawn.out / "rows.parquet").num_row_groups == 4  # 2 kB a row; three are more than 5 kB
 
 
 def test_a_source_without_rows_is_told_and_nothing_is_left(drawn: Drawing) -> None:

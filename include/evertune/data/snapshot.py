@@ -27,7 +27,8 @@ from evertune.text import Redactor, row_id
 _GROUP = FIELDS.index("group")
 _ROWS_PER_GROUP = 65_536
 _CHARACTERS_PER_GROUP = 32_000_000
-"""A row group is written when it has so many rows or characters: a million-character row must not cost gigabytes."""
+"""A row group is written when it has so many rows or characters, of whatever column: a million-character row must not
+cost gigabytes."""
 
 
 def draw(project: Project, pins: Pins, out: Path, settings: Settings) -> None:
@@ -125,6 +126,7 @@ class _Writer:
         types += (more or {}).items()
         self._schema = pa.schema(types)
         self._path = path
+        self._extra = slice(len(FIELDS), len(FIELDS) + len(extra)) if extra else None
         self._pending: list[tuple[Any, ...]] = []
         self._characters = 0
         self.rows = 0
@@ -143,7 +145,10 @@ class _Writer:
     def add(self, record: tuple[Any, ...]) -> None:
         """One more row, in the order of the schema."""
         self._pending.append(record)
-        self._characters += len(record[1] or "")
+        _, text, label, name, group = record[:5]
+        self._characters += len(text or "") + len(label or "") + len(name or "") + len(group or "")
+        if self._extra:
+            self._characters += sum(len(cell or "") for cell in record[self._extra])
         self.rows += 1
         if len(self._pending) >= _ROWS_PER_GROUP or self._characters >= _CHARACTERS_PER_GROUP:
             self._flush()

@@ -13,6 +13,8 @@ from evertune.data.sources.rows import Row, locate, typed_row
 from evertune.records import UnfitError
 
 _BATCH = 1000
+"""Rows that are in memory at once, or fewer where rows are long."""
+_BATCH_BYTES = 8 << 20
 
 
 def rows(stream: IO[bytes], wanted: Sequence[str], where: str) -> Iterator[Row]:
@@ -28,10 +30,16 @@ def rows(stream: IO[bytes], wanted: Sequence[str], where: str) -> Iterator[Row]:
             raise UnfitError(f"{where} is not a whole Parquet file, as its ending says ({_short(fault)}).") from fault
         locate(file.schema_arrow.names, wanted, where)
         try:
-            for batch in file.iter_batches(batch_size=_BATCH, columns=list(dict.fromkeys(wanted))):
+            for batch in file.iter_batches(batch_size=_batch_rows(file.metadata), columns=list(dict.fromkeys(wanted))):
                 yield from batch_rows({name: _values(batch.column(name)) for name in batch.schema.names}, wanted)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as fault:
             raise UnfitError(f"{where} is a damaged Parquet file ({_short(fault)}). Write it again.") from fault
+
+
+def _batch_rows(metadata: parquet.FileMetaData) -> int:
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    longest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
+    return max(min(_BATCH, _BATCH_BYTES // max(longest, 1)), 1)
 
 
 def batch_rows(batch: Mapping[str, Sequence[Any]], wanted: Sequence[str]) -> Iterator[Row]:

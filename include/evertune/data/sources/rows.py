@@ -5,6 +5,7 @@ A fault is a short sentence without a word of the row itself, because it is stor
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import json
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,17 @@ NOT_TEXT = "the text is no string"
 
 MARK = "\udcff"
 """Stands for bytes that did not decode, from reading until the cell is stored; cannot come out of valid bytes."""
+MARKING = "evertune.mark"
+"""Name of the codec error handler that puts :data:`MARK` where bytes do not decode."""
+
+
+def _mark(fault: UnicodeError) -> tuple[str, int]:
+    if not isinstance(fault, UnicodeDecodeError):
+        raise fault
+    return MARK, fault.end
+
+
+codecs.register_error(MARKING, _mark)
 
 
 class Row(NamedTuple):
@@ -103,7 +115,3 @@ def typed_row(values: Sequence[object]) -> Row:
         if cell and (fault := fault_of(cell)):
             break
     return Row(cells, fault)
-
-
-MARKING = "evertune.mark"
-"""Name of the codec error handler that puts :data:`MARK` where bytes do not decode."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, cast
 
-from evertune.data.sources.rows import MARK, MARKING
+from evertune.data.sources.rows import MARKING
 from evertune.project.forms import ending
 from evertune.project.options import Format, Source
 from evertune.records import UnfitError
@@ -78,7 +78,7 @@ def decompressed(raw: IO[bytes], name: str, where: str) -> Iterator[IO[bytes]]:
 def text_lines(stream: IO[bytes], source: Source, where: str) -> Iterator[Iterator[str]]:
     """Lines of a text file with their ends. Raises :class:`UnfitError` where it is empty or no text.
 
-    Bytes that do not decode become :data:`MARK`. Lines end at LF or CRLF; at a lone CR only where there is no LF.
+    Bytes that do not decode become a mark. Lines end at LF or CRLF; at a lone CR only where there is no LF.
     """
     # Members of an archive have all that a BufferedReader calls, whatever their type says.
     buffered = (
@@ -89,7 +89,6 @@ def text_lines(stream: IO[bytes], source: Source, where: str) -> Iterator[Iterat
         raise UnfitError(f"{where} is empty. Name a file that holds rows.")
     encoding = _encoding(source, where)
     _check_is_text(head, encoding, where)
-    codecs.register_error(MARKING, _mark)
     newline = "" if b"\r" in head and b"\n" not in head else "\n"
     text = io.TextIOWrapper(buffered, encoding, errors=MARKING, newline=newline)
     try:
@@ -111,12 +110,6 @@ def _encoding(source: Source, where: str) -> str:
         return codecs.lookup(source.encoding).name
     except LookupError as fault:
         raise UnfitError(f"{where}: there is no encoding {source.encoding!r}. Try utf-8, cp1252 or utf-16.") from fault
-
-
-def _mark(fault: UnicodeError) -> tuple[str, int]:
-    if not isinstance(fault, UnicodeDecodeError):
-        raise fault
-    return MARK, fault.end
 
 
 def _check_is_text(head: bytes, encoding: str, where: str) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from evertune.data.sources import Row, open_rows
 from evertune.project.options import Source
@@ -45,3 +48,10 @@ def cells(found: list[Row]) -> list[list[str | None]]:
     """The cells of rows none of which has a fault."""
     assert [row.fault for row in found] == [None] * len(found)
     return [list(row.cells) for row in found]
+
+
+def as_parquet(table: dict[str, Any], **options: Any) -> bytes:
+    """A Parquet file with these columns."""
+    out = io.BytesIO()
+    parquet.write_table(pa.table(table), out, **options)
+    return out.getvalue()

@@ -1,18 +1,14 @@
 import contextlib
 import gzip
 import hashlib
-import io
 import json
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
-from pyarrow import parquet
-from tests.data.sources.conftest import WANTED, Reader, cells
+from tests.data.sources.conftest import WANTED, Reader, as_parquet, cells
 
 from evertune.data.sources import fingerprint, open_rows, rows
 from evertune.project.options import Source
@@ -90,23 +86,6 @@ def test_one_bad_line_costs_one_line(read: Reader, line: bytes, fault: str) -> N
     assert [row.fault for row in read("x.jsonl", good + line + b"\n\n" + good)] == [None, fault, None]
 
 
-def as_parquet(table: dict[str, Any]) -> bytes:
-    out = io.BytesIO()
-    parquet.write_table(pa.table(table), out)
-    return out.getvalue()
-
-
-def test_parquet_with_typed_columns(read: Reader) -> None:
-    data = as_parquet({"label": [1, None], "score": [0.5, 1.0], "text": pa.array(["a", None]).dictionary_encode()})
-    assert cells(read("x.parquet", data, ("text", "label", "score"))) == [["a", "1", "0.5"], [None, None, "1.0"]]
-
-
-def test_parquet_with_a_string_that_is_no_utf8(read: Reader) -> None:
-    bad = pa.Array.from_buffers(pa.string(), 2, pa.array([b"ok", b"\xff!"]).buffers())
-    found = read("x.parquet", as_parquet({"text": bad, "label": ["a", "b"]}))
-    assert [row.fault for row in found] == [None, rows.INVALID_BYTES]
-
-
 @pytest.mark.parametrize("plain", ["x.csv", "x.jsonl", "x.parquet"])
 def test_compressed_files_read_like_plain_ones(read: Reader, plain: str) -> None:
     data = {
@@ -119,6 +98,7 @@ def test_compressed_files_read_like_plain_ones(read: Reader, plain: str) -> None
     assert cells(read(plain + ".zst", frames.compress(data[:5]) + frames.compress(data[5:]))) == [["a", "b"]]
 
 
+PARQUET = "not a whole Parquet file, .* Write or fetch it again, or say its `format:`"
 UNFIT = {
     "empty.csv": (b"", "is empty"),
     "empty.jsonl": (b"", "is empty"),
@@ -128,8 +108,11 @@ UNFIT = {
     "cut.csv.gz": (gzip.compress(b"text,label\n" + b"a,b\n" * 9999)[:-20], "not a whole gzip file"),
     "plain.csv.zst": (b"text,label\na,b\n", "not a whole zstd file"),
     "cut.csv.zst": (zstandard.compress(b"text,label\n" + b"a,b\n" * 9999)[:-9], "not a whole zstd file"),
-    "text.parquet": (b"text,label\na,b\n", "not a whole Parquet file"),
-    "cut.parquet": (as_parquet({"text": ["a"], "label": ["b"]})[:-9], "not a whole Parquet file"),
+    "text.parquet": (b"text,label\na,b\n", PARQUET),
+    "cut.parquet": (
+        as_parquet({"text": ["a"], "label": ["b"]})[:-9],
+        PARQUET,
+    ),
     "none.jsonl": (b"text,label\na,b\n", "is not JSON Lines: none of its first 2 lines"),
     "array.jsonl": (b'[\n{"text": "a"}\n]', "one JSON array|no column"),
     "zip.csv": (b"PK\x03\x04....", "begins like a zip file"),

@@ -33,12 +33,12 @@ def open_rows(source: Source, pin: str, wanted: Sequence[str], settings: Setting
         if wheel.fingerprint(source) != pin:
             raise UnfitError(f"{source.uri}: `sha256` has changed since this run was planned. Run again.")
         with wheel.opened(source, settings) as stream:
-            yield files.rows(stream, source.uri, source, wanted)
+            yield files.rows(stream, source.uri, source, wanted, settings.home)
     elif source.uri.startswith("hf://"):
         yield hub.rows(source, pin, wanted)
     else:
         with files.opened(_local(source), pin) as stream:
-            yield files.rows(stream, source.uri, source, wanted)
+            yield files.rows(stream, source.uri, source, wanted, settings.home)
 
 
 def _local(source: Source) -> Source:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
+import contextlib
+import io
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 from pyarrow import parquet
 
+from evertune import files
 from evertune.data.sources.rows import Row, locate, typed_row
 from evertune.records import UnfitError
 
@@ -17,23 +20,45 @@ _BATCH = 1000
 _BATCH_BYTES = 8 << 20
 
 
-def rows(stream: IO[bytes], wanted: Sequence[str], where: str) -> Iterator[Row]:
-    """Rows of a Parquet file. Raises :class:`UnfitError` where it is none or a column is missing."""
-    with tempfile.TemporaryFile() as seekable:
-        # Parquet is read from its end; a member of a wheel or a .gz cannot be.
-        while piece := stream.read(1 << 20):
-            seekable.write(piece)
-        seekable.seek(0)
+def rows(stream: IO[bytes], wanted: Sequence[str], where: str, scratch: Path) -> Iterator[Row]:
+    """Rows of a Parquet file. Raises :class:`UnfitError` where it is none or a column is missing.
+
+    Where the file cannot be read in place, a copy of it lies in the folder ``scratch`` meanwhile.
+    """
+    with _from_its_end(stream, where, scratch) as seekable:
         try:
             file = parquet.ParquetFile(seekable)
         except (pa.ArrowInvalid, OSError) as fault:
-            raise UnfitError(f"{where} is not a whole Parquet file, as its ending says ({_short(fault)}).") from fault
+            raise UnfitError(
+                f"{where} is not a whole Parquet file, as its ending says ({_short(fault)}). Write or fetch it again, "
+                "or say its `format:`."
+            ) from fault
         locate(file.schema_arrow.names, wanted, where)
+        columns = list(dict.fromkeys(wanted))
         try:
-            for batch in file.iter_batches(batch_size=_batch_rows(file.metadata), columns=list(dict.fromkeys(wanted))):
+            for batch in file.iter_batches(batch_size=_batch_rows(file.metadata), columns=columns):
                 yield from batch_rows({name: _values(batch.column(name)) for name in batch.schema.names}, wanted)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as fault:
             raise UnfitError(f"{where} is a damaged Parquet file ({_short(fault)}). Write it again.") from fault
+
+
+@contextlib.contextmanager
+def _from_its_end(stream: IO[bytes], where: str, scratch: Path) -> Iterator[IO[bytes]]:
+    """The stream where it is a file; else a copy, for Parquet is read from its end.
+
+    A member of a wheel or a .gz says that it can be, and begins anew for each step back. The copy is what redaction
+    has not seen, so no name leads to it.
+    """
+    if isinstance(stream, io.BufferedReader) and isinstance(stream.raw, io.FileIO):
+        yield stream
+        return
+    scratch.mkdir(parents=True, exist_ok=True)
+    with files.nameless(scratch) as copy, copy.open("r+b") as seekable:
+        with files.full_disk_in_words(scratch, f"a copy of {where}"):
+            while piece := stream.read(1 << 20):
+                seekable.write(piece)
+            seekable.seek(0)
+        yield seekable
 
 
 def _batch_rows(metadata: parquet.FileMetaData) -> int:

@@ -48,13 +48,16 @@ def opened(source: Source, expected: str | None) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def rows(stream: IO[bytes], name: str, source: Source, wanted: Sequence[str]) -> Iterator[Row]:
-    """Rows of the file ``name`` behind ``stream``, whatever its format. Raises :class:`UnfitError` in one sentence."""
+def rows(stream: IO[bytes], name: str, source: Source, wanted: Sequence[str], scratch: Path) -> Iterator[Row]:
+    """Rows of the file ``name`` behind ``stream``, whatever its format. Raises :class:`UnfitError` in one sentence.
+
+    A copy that a format may need lies in the folder ``scratch``, without a name.
+    """
     where = source.uri
     kind = format_of(source, name)
     with decompressed(stream, name, where) as raw:
         if kind is Format.PARQUET:
-            yield from columnar.rows(raw, wanted, where)
+            yield from columnar.rows(raw, wanted, where, scratch)
             return
         with text_lines(raw, source, where) as lines:
             if kind is Format.JSONL:

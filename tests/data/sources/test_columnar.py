@@ -1,9 +1,12 @@
 import gzip
 import io
+import math
 import os
 import resource
 import tempfile
 from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
@@ -67,9 +70,51 @@ def test_a_file_without_rows_has_none(read: Reader) -> None:
     assert read("x.parquet", as_parquet({"text": pa.array([], pa.string()), "label": pa.array([], pa.string())})) == []
 
 
-def test_parquet_with_typed_columns(read: Reader) -> None:
-    data = as_parquet({"label": [1, None], "score": [0.5, 1.0], "text": pa.array(["a", None]).dictionary_encode()})
-    assert cells(read("x.parquet", data, ("text", "label", "score"))) == [["a", "1", "0.5"], [None, None, "1.0"]]
+BERLIN = pa.timestamp("s", "Europe/Berlin")
+AS_TEXT: dict[str, tuple[pa.Array, list[str | None]]] = {
+    "decimal": (pa.array([Decimal("1.00"), Decimal("-20")]), ["1.00", "-20.00"]),
+    "decimal without places": (pa.array([Decimal("3200")], pa.decimal256(10, 0)), ["3200"]),
+    "float": (pa.array([1.0, 0.1, math.inf]), ["1.0", "0.1", "inf"]),
+    "float32": (pa.array([1.0, 0.1], pa.float32()), ["1.0", "0.1"]),
+    "float16": (pa.array([1.0, 0.1], pa.float16()), ["1.0", "0.1"]),
+    "integer": (pa.array([1, -3], pa.int8()), ["1", "-3"]),
+    "uint64": (pa.array([2**64 - 1], pa.uint64()), ["18446744073709551615"]),
+    "truth": (pa.array([True, False]), ["true", "false"]),
+    "date": (pa.array([date(2024, 1, 2)]), ["2024-01-02"]),
+    "date64": (pa.array([date(2024, 1, 2)], pa.date64()), ["2024-01-02"]),
+    "time": (pa.array([time(1, 2, 3)]), ["01:02:03"]),
+    "timestamp": (pa.array([datetime(2024, 1, 2, 3, 4, 5, 6)]), ["2024-01-02T03:04:05.000006"]),  # noqa: DTZ001
+    "timestamp with a zone": (pa.array([1704164645], BERLIN), ["2024-01-02T04:04:05+01:00"]),
+    "nanoseconds": (pa.array([1704164645000000001], pa.timestamp("ns")), ["2024-01-02T03:04:05.000000001"]),
+    "duration": (pa.array([timedelta(days=1, seconds=2, microseconds=3)]), ["86402.000003"]),
+    "nanoseconds of duration": (pa.array([1500000000], pa.duration("ns")), ["1.5"]),
+    "dictionary": (pa.array(["a", "é"]).dictionary_encode(), ["a", "é"]),
+    "dictionary of numbers": (pa.array([5, 6]).dictionary_encode(), ["5", "6"]),
+    "large string": (pa.array(["é"], pa.large_string()), ["é"]),
+    "string view": (pa.array(["é"], pa.string_view()), ["é"]),
+    "binary": (pa.array(["é".encode()], pa.large_binary()), ["é"]),
+    "bytes of one length": (pa.array([b"ab"], pa.binary(2)), ["ab"]),
+    "list": (pa.array([[1, 2], []]), ["[1, 2]", "[]"]),
+    "list of other things": (pa.array([[Decimal("1.0")]]), ['["1.0"]']),
+    "list of bytes": (pa.array([["é".encode()]]), ['["é"]']),
+    "struct": (pa.array([{"b": "é", "a": None}]), ['{"a": null, "b": "é"}']),
+    "map": (pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())), ['[["k", 1]]']),
+    "null": (pa.nulls(1), [None]),
+}
+
+
+@pytest.mark.parametrize("kind", AS_TEXT)
+def test_what_a_type_becomes(read: Reader, kind: str) -> None:
+    column, expected = AS_TEXT[kind]
+    column = pa.chunked_array([column, pa.nulls(1, column.type)]).combine_chunks()
+    found = read("x.parquet", as_parquet({"text": ["a"] * len(column), "label": column}))
+    assert cells(found) == [["a", text] for text in (*expected, None)]
+
+
+def test_a_number_that_is_none_is_missing(read: Reader) -> None:
+    for kind in (pa.float64(), pa.float32(), pa.float16()):
+        data = as_parquet({"text": ["a", "b"], "label": pa.array([math.nan, 1], kind)})
+        assert cells(read("x.parquet", data)) == [["a", None], ["b", "1.0"]]
 
 
 def test_parquet_with_a_string_that_is_no_utf8(read: Reader) -> None:

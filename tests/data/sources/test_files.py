@@ -65,6 +65,21 @@ def test_json_lines(read: Reader) -> None:
     assert cells(read("x.jsonl", data)) == [["a", "3"], ["é\n", None], ["b", "true"]]
 
 
+def test_a_number_that_is_none_is_missing_in_json_lines(read: Reader) -> None:
+    assert cells(read("x.jsonl", b'{"text": "a", "label": NaN}\n{"text": NaN, "label": 1}\n')) == [
+        ["a", None],
+        [None, "1"],
+    ]
+
+
+def test_lists_in_lists_cost_their_row_however_deep_they_are(read: Reader) -> None:
+    # Where reading ends and writing begins to be too deep hangs on the depth of the caller.
+    lines = [b'{"text": "a", "label": ' + b"[" * depth + b"]" * depth + b"}\n" for depth in range(1, 1000)]
+    found = read("x.jsonl", b"".join(lines))
+    assert len(found) == 999
+    assert {row.fault for row in found} <= {None, rows.NOT_JSON}
+
+
 @pytest.mark.parametrize(
     ("line", "fault"),
     [

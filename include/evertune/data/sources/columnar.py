@@ -74,6 +74,11 @@ def batch_rows(batch: Mapping[str, Sequence[Any]], wanted: Sequence[str]) -> Ite
 
 
 def _values(column: pa.Array) -> list[Any]:
+    if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
+        # 0.1 and not 0.10000000149011612, which is what it comes to as one of Python's numbers.
+        known = column.is_valid().to_pylist()
+        shown = map(str, column.to_numpy(zero_copy_only=False))
+        return [float(number) if there else None for number, there in zip(shown, known, strict=True)]
     try:
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:

@@ -39,5 +39,8 @@ def _parse(line: str) -> object:
 def _row(line: str, value: object, wanted: Sequence[str]) -> Row:
     if not isinstance(value, dict):
         return shapeless(line.rstrip("\r\n"), len(wanted), str(value))
-    row = typed_row([value.get(name) for name in wanted])
+    try:
+        row = typed_row([value.get(name) for name in wanted])
+    except RecursionError:  # lists in lists that were just not too deep to be read
+        return shapeless(line.rstrip("\r\n"), len(wanted), NOT_JSON)
     return row if row.fault else Row(row.cells, fault_of(line))

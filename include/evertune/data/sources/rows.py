@@ -9,7 +9,8 @@ import codecs
 import difflib
 import json
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from typing import NamedTuple
 
 from evertune.records import UnfitError
@@ -91,24 +92,40 @@ def _shown(names: Sequence[str]) -> str:
 
 
 def as_text(value: object) -> str | None:
-    """A cell of a typed source (JSON, Parquet, a data set) as text; ``None`` stays."""
+    """A cell of a typed source (JSON, Parquet, a data set) as text.
+
+    Nothing is what is missing: null, and a number that is none (NaN), as pandas writes it. Text stays, of bytes what is
+    UTF-8. Numbers are as Python shows them (``1``, ``0.5``), decimals with all their digits (``1.00``), truth is
+    ``true`` or ``false``. Dates and times are ISO 8601, with their offset where they have a zone; a duration is its
+    seconds. Lists, structs and maps are JSON.
+    """
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
-        return repr(value)
+        return None if value != value else repr(value)  # noqa: PLR0124 - the one number that is not itself is NaN
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, bytes):
         return value.decode("utf-8", MARKING)
-    return json.dumps(value, ensure_ascii=False, default=str, sort_keys=True)
+    return _less_usual(value)
+
+
+def _less_usual(value: object) -> str | None:
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, timedelta):
+        return as_text(value.total_seconds())
+    if isinstance(value, dict | list | tuple):
+        return json.dumps(value, ensure_ascii=False, default=as_text, sort_keys=True)
+    return str(value)
 
 
 def typed_row(values: Sequence[object]) -> Row:
     """A row of a typed source; its text must be a string, whatever the other columns are."""
     cells = [as_text(value) for value in values]
-    if values[0] is not None and not isinstance(values[0], str | bytes):
+    if cells[0] is not None and not isinstance(values[0], str | bytes):
         return Row(cells, NOT_TEXT)
     fault = None
     for cell in cells:

@@ -94,7 +94,7 @@ def text_lines(stream: IO[bytes], source: Source, where: str) -> Iterator[Iterat
     try:
         # Whatever the encoding, a byte order mark is no part of the first cell.
         first = next(text, "").removeprefix("\ufeff")
-        yield itertools.chain([first] if first else [], text)
+        yield itertools.chain([first], text)
     except UnicodeError as fault:  # of the stream as a whole; bytes that do not decode have become marks
         raise UnfitError(
             f"{where} is no text in {encoding} ({fault}). Say which `encoding` it has: utf-8, cp1252 or, of UTF-16 "

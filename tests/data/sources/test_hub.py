@@ -1,4 +1,7 @@
+import builtins
+import errno
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,14 +78,57 @@ def test_what_the_hub_does_not_have_will_not_be_there_next_time_either(name: str
         raise _error(name)
 
 
+def _of_the_network(name: str) -> Exception:
+    from huggingface_hub import errors
+
+    kinds: dict[str, Any] = {**vars(builtins), **vars(errors)}
+    return kinds[name]("no")  # type: ignore[no-any-return]
+
+
 @pytest.mark.parametrize(
-    ("fault", "kind"),
+    "name", ["ConnectionError", "TimeoutError", "HTTPError", "OfflineModeIsEnabled", "LocalEntryNotFoundError"]
+)
+def test_a_hub_that_does_not_answer_is_told_with_what_to_do(name: str) -> None:
+    with pytest.raises(UnreachableError, match="Check the network, or name"), hub._in_words(hub.parse("hf://a/b")):
+        raise _of_the_network(name)
+    with pytest.raises(UnreachableError), hub._in_words(hub.parse("hf://a/b")):
+        raise _error("HfHubHTTPError")
+
+
+@pytest.mark.parametrize("fault", [KeyError("text"), PermissionError(13, "no"), RuntimeError("a bug")], ids=repr)
+def test_what_is_no_fault_of_the_hub_stays_what_it_is(fault: Exception) -> None:
+    with pytest.raises(type(fault)) as caught, hub._in_words(hub.parse("hf://a/b")):
+        raise fault
+    assert caught.value is fault
+
+
+def test_a_full_disk_is_not_taken_for_a_hub_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants as hub_constants
+
+    monkeypatch.setattr(hub_constants, "HF_HOME", str(tmp_path))
+    said = rf"disk is full: what .* keeps of a/b needs more room at {tmp_path} than .* or set HF_HOME to a larger disk"
+    with pytest.raises(EvertuneError, match=said), hub._in_words(hub.parse("hf://a/b")):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
     [
-        (ValueError("Unknown split"), UnfitError),
-        (ConnectionError("x"), UnreachableError),
-        (UnfitError("y"), UnfitError),
+        (ValueError("Unknown split"), "cannot be read as asked: Unknown split"),
+        (RuntimeError("Dataset scripts are no longer supported, but found b.py"), "comes as code, which is never run"),
+        (UnfitError("y"), "^y$"),
     ],
 )
-def test_other_faults_in_words(fault: Exception, kind: type[EvertuneError]) -> None:
-    with pytest.raises(kind), hub._in_words(hub.parse("hf://a/b")):
+def test_a_data_set_that_cannot_be_read_is_unfit(fault: Exception, said: str) -> None:
+    with pytest.raises(UnfitError, match=said), hub._in_words(hub.parse("hf://a/b")):
         raise fault
+
+
+def test_a_data_set_without_data_is_unfit() -> None:
+    from datasets.exceptions import DataFilesNotFoundError
+
+    with (
+        pytest.raises(UnfitError, match="cannot be read as asked: No data files"),
+        hub._in_words(hub.parse("hf://a/b")),
+    ):
+        raise DataFilesNotFoundError("No data files in a/b")

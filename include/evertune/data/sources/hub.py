@@ -6,9 +6,11 @@ import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from evertune import files
 from evertune.data.sources.columnar import batch_rows
 from evertune.data.sources.rows import Row, locate
 from evertune.project.options import Source
@@ -75,11 +77,17 @@ def _class(number: int | None, names: Sequence[str]) -> str | None:
 
 @contextlib.contextmanager
 def _in_words(path: HubPath) -> Iterator[None]:
-    """The hub's many errors as ours, in one sentence each."""
-    from huggingface_hub import errors
+    """The hub's many errors as ours, in one sentence each. What is none of the hub's stays what it is."""
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub import constants, errors
 
+    # By its base, because another library stands behind it in each major version.
+    http_error: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
+    home = Path(constants.HF_HOME)
+    unreachable = (ConnectionError, TimeoutError, http_error, errors.LocalEntryNotFoundError)
     try:
-        yield
+        with files.full_disk_in_words(home, f"what the hub's library keeps of {path.name}", "HF_HOME"):
+            yield
     except EvertuneError:
         raise
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.GatedRepoError) as fault:
@@ -87,12 +95,18 @@ def _in_words(path: HubPath) -> Iterator[None]:
             f"The hub has no data set {path.name} (revision {path.revision or 'main'}) that may be read from here. "
             "Check its name; a private one needs HF_TOKEN in the environment."
         ) from fault
-    except ValueError as fault:  # what datasets raises for an unknown config or split
+    except (ValueError, DatasetsError) as fault:  # what datasets raises for an unknown config or split, or no data
         raise UnfitError(f"The data set {path.name} cannot be read as asked: {_short(fault)}") from fault
-    except Exception as fault:
+    except unreachable as fault:
         raise UnreachableError(
             f"The hub does not answer, so {path.name} cannot be drawn. Check the network, or name a local copy as the "
             f"source. It says: {_short(fault)}"
+        ) from fault
+    except RuntimeError as fault:
+        if "Dataset scripts" not in str(fault):
+            raise
+        raise UnfitError(
+            f"The data set {path.name} comes as code, which is never run. Name another, or a local copy of its rows."
         ) from fault
 
 

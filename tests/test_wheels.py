@@ -81,6 +81,29 @@ def test_a_wheel_is_fetched_once_and_nothing_of_it_runs(
     assert [entry.name for entry in (tmp_path / "cache" / "wheels").iterdir()] == [sha(file)]
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        "et-sample==2.0",
+        "et-sample==1.0.1",
+        "et-sample==1.0.post1",
+        "et-sample==1-x-y",
+        "et-sampler==1.0",
+        "sample==1.0",
+    ],
+)
+def test_the_hash_of_another_wheel_is_refused_though_it_is_cached(file: Path, tmp_path: Path, named: str) -> None:
+    wheels.fetch(PATH, sha(file), tmp_path)
+    with pytest.raises(UnfitError, match=rf"^{named} is not the wheel .* that is et_sample-1\.0-.*\. Correct `uri` or"):
+        wheels.fetch(wheels.parse(f"wheel://{named}/{PATH.path}"), sha(file), tmp_path)
+
+
+@pytest.mark.parametrize("named", ["et_sample==1.0", "ET.Sample==1.0", "et-sample==1", "et-sample==1.0.0"])
+def test_one_wheel_has_many_names(file: Path, tmp_path: Path, named: str) -> None:
+    kept = wheels.fetch(PATH, sha(file), tmp_path)
+    assert wheels.fetch(wheels.parse(f"wheel://{named}/{PATH.path}"), sha(file), tmp_path) == kept
+
+
 @pytest.mark.faults
 def test_a_flipped_bit_in_the_cache_is_fetched_again(file: Path, tmp_path: Path) -> None:
     kept = wheels.fetch(PATH, sha(file), tmp_path)

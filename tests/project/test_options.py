@@ -72,3 +72,15 @@ def test_another_method_does_not_inherit_what_was_chosen_for_the_first() -> None
     lora = chosen.with_method(Method.LORA)
     assert (lora.method, lora.learning_rate, lora.epochs) == (Method.LORA, 5e-4, 7)
     assert chosen.with_method(Method.FULL) == chosen
+
+
+@pytest.mark.parametrize("uri", ["x.csv", "x.jsonl", "x.parquet", "hf://a/b", "x.tsv.gz"])
+def test_a_source_that_was_written_with_its_defaults_is_read_again(uri: str) -> None:
+    source = Source(uri=uri)
+    assert Source.model_validate(source.model_dump(mode="json")) == source
+
+
+def test_how_text_is_written_can_be_told_of_text_alone() -> None:
+    assert Source(uri="x.jsonl", encoding="cp1252").encoding == "cp1252"
+    assert Source(uri="x.tsv", quoting="none", encoding="utf-16").quoting == "none"
+    assert Source(uri="x.parquet", format="csv", quoting="none", header=("a",)).header == ("a",)

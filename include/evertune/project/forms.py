@@ -24,7 +24,6 @@ from evertune.records import UnfitError
 Check = Callable[[str], str]
 
 SCHEMES = ("wheel://", "hf://")
-ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 PACKED = (".gz", ".zst")
 
 _HUB = re.compile(r"hf://[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(\?(?P<query>.*))?")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from evertune.project.block import SHA256, Name, Options
-from evertune.project.forms import ENDINGS, PACKED, Codec, SourceUri, ending, is_local, is_wheel, unfit
+from evertune.project.forms import PACKED, Codec, SourceUri, ending, is_local, is_wheel, unfit
 
 RESERVED = (
     "row_id", "text", "label", "id", "group", "subject", "time", "source", "fault", "target", "reasons",
@@ -26,6 +27,19 @@ class Format(StrEnum):
     TSV = "tsv"
     JSONL = "jsonl"
     PARQUET = "parquet"
+
+
+FORMATS = MappingProxyType(
+    {
+        ".csv": Format.CSV,
+        ".tsv": Format.TSV,
+        ".jsonl": Format.JSONL,
+        ".ndjson": Format.JSONL,
+        ".parquet": Format.PARQUET,
+    }
+)
+"""What ``auto`` makes of a file's ending."""
+_JSON_LINES = "a JSON Lines file"
 
 
 class Quoting(StrEnum):
@@ -69,20 +83,36 @@ class Source(Options):
     @classmethod
     def _is_known(cls, value: Format, info: ValidationInfo) -> Format:
         uri = info.data.get("uri")
-        if value is Format.AUTO and uri and (is_local(uri) or is_wheel(uri)) and ending(uri) not in ENDINGS:
+        if value is Format.AUTO and uri and (is_local(uri) or is_wheel(uri)) and ending(uri) not in FORMATS:
             raise unfit(
-                f"expected a file that ends in {', '.join(ENDINGS)} (or that and {' or '.join(PACKED)}), "
+                f"expected a file that ends in {', '.join(FORMATS)} (or that and {' or '.join(PACKED)}), "
                 f"or its format told, as in format: tsv; found {uri!r}"
             )
         return value
 
+    @field_validator("encoding")
+    @classmethod
+    def _is_of_text(cls, value: str, info: ValidationInfo) -> str:
+        what = _no_table(info)
+        if value != "utf-8" and what and what != _JSON_LINES:
+            raise unfit(f"expected no encoding, because {what} has its own; take the line out")
+        return value
+
+    @field_validator("quoting")
+    @classmethod
+    def _is_of_a_table(cls, value: Quoting, info: ValidationInfo) -> Quoting:
+        what = _no_table(info)
+        if value is not Quoting.MINIMAL and what:
+            raise unfit(f"expected no quoting, which is for CSV and TSV; this is {what}, so take the line out")
+        return value
+
     @field_validator("header")
     @classmethod
-    def _is_of_a_table(cls, value: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+    def _is_told_by_nothing_else(cls, value: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
         if value is None:
             return value
-        if info.data.get("format") in {Format.JSONL, Format.PARQUET}:
-            raise unfit(f"expected no header, because a file of format {info.data['format']} names its columns itself")
+        if what := _no_table(info):
+            raise unfit(f"expected no header, because {what} names its columns itself")
         return unique(value)
 
     @field_validator("constants")
@@ -90,6 +120,19 @@ class Source(Options):
     def _are_not_reserved(cls, value: dict[str, str]) -> dict[str, str]:
         not_reserved(value)
         return value
+
+
+def _no_table(info: ValidationInfo) -> str:
+    """What a source is that is neither CSV nor TSV; empty where it is one of them, or nobody knows."""
+    uri: str = info.data.get("uri", "")
+    kind: Format | None = info.data.get("format")
+    if uri.startswith("hf://"):
+        return "a data set of the hub"
+    if kind is Format.AUTO:
+        kind = FORMATS.get(ending(uri))
+    if kind is Format.JSONL:
+        return _JSON_LINES
+    return "a Parquet file" if kind is Format.PARQUET else ""
 
 
 def pinned(sha256: str | None, uri: str) -> str | None:

@@ -53,7 +53,7 @@ def test_no_bytes_whatever_break_the_reader(
     for name in ("x.csv", "x.tsv", "x.jsonl", "x.parquet", "x.csv.gz", "x.csv.zst"):
         head = "text,label\n".encode(encoding) if name == "x.csv" else b""
         with contextlib.suppress(UnfitError):
-            reader(name, head + data, encoding=encoding)
+            reader(name, head + data, **({} if "parquet" in name else {"encoding": encoding}))
 
 
 def jsonl(*values: object) -> bytes:

@@ -15,19 +15,13 @@ from typing import IO, TYPE_CHECKING, cast
 from evertune.data.sources.rows import MARKING
 from evertune.project.forms import ending
 from evertune.project.options import Format, Source
+from evertune.project.source_options import FORMATS
 from evertune.records import UnfitError
 
 if TYPE_CHECKING:
     import zstandard
     from typing_extensions import Buffer
 
-_ENDINGS = {
-    ".csv": Format.CSV,
-    ".tsv": Format.TSV,
-    ".jsonl": Format.JSONL,
-    ".ndjson": Format.JSONL,
-    ".parquet": Format.PARQUET,
-}
 _MAGIC = {
     b"\x1f\x8b": "a gzip file",
     b"\x28\xb5\x2f\xfd": "a zstd file",
@@ -47,10 +41,10 @@ def format_of(source: Source, name: str) -> Format:
     """The source's format: as it says, or by the ending of ``name``."""
     if source.format is not Format.AUTO:
         return source.format
-    if ending(name) not in _ENDINGS:
+    if ending(name) not in FORMATS:
         kinds = ", ".join(kind.value for kind in Format if kind is not Format.AUTO)
         raise UnfitError(f"{source.uri}: its ending does not tell what it is. Say `format:`, one of {kinds}.")
-    return _ENDINGS[ending(name)]
+    return FORMATS[ending(name)]
 
 
 @contextlib.contextmanager

@@ -164,6 +164,20 @@ def test_the_hub_away_is_told_with_the_way_around(where: Settings, monkeypatch: 
             bases.fetch(Base(uri=uri), where)
 
 
+@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), KeyError("sha")])
+def test_what_is_not_the_hubs_fault_is_not_told_as_one(
+    where: Settings, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    import huggingface_hub
+
+    def fails(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fails)
+    with pytest.raises(type(fault)):
+        bases.fetch(Base(uri=f"hf://some/model?revision={'0' * 40}"), where)
+
+
 def test_a_commit_names_the_hubs_bytes_without_asking(where: Settings) -> None:
     one, two = (bases.fingerprint(Base(uri=f"hf://some/model?revision={c * 40}"), where) for c in "ab")
     assert one != two

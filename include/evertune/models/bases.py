@@ -157,7 +157,7 @@ def _commit(uri: str) -> str:
 
     try:
         found = huggingface_hub.HfApi().model_info(name, revision=revision, timeout=20).sha
-    except Exception as fault:
+    except _hub_errors() as fault:
         raise _hub_fault(uri, fault) from fault
     return str(found)
 
@@ -170,12 +170,19 @@ def _snapshot(uri: str, to: Path) -> Path:
         huggingface_hub.snapshot_download(
             _repository(uri)[0], revision=_commit(uri), local_dir=to, allow_patterns=patterns
         )
-    except (UnfitError, UnreachableError):
-        raise
-    except Exception as fault:
+    except _hub_errors() as fault:
         raise _hub_fault(uri, fault) from fault
     shutil.rmtree(to / ".cache", ignore_errors=True)
     return to
+
+
+def _hub_errors() -> tuple[type[Exception], ...]:
+    """What the hub's library raises where the hub refuses or is away; a full disk or a mistake is none of these."""
+    from huggingface_hub import errors
+
+    # By its base, because another library stands behind it in each major version.
+    http_error: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
+    return (ConnectionError, TimeoutError, http_error, errors.LocalEntryNotFoundError)
 
 
 def _hub_fault(uri: str, fault: Exception) -> UnfitError | UnreachableError:

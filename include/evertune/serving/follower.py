@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evertune import files
-from evertune.records import EvertuneError, Release, UnreachableError
+from evertune.records import EvertuneError, Release
 from evertune.serving import shelf
 from evertune.serving.aside import Aside
 from evertune.serving.engine import build
@@ -235,7 +235,7 @@ class Follower:
 
     def _refuse(self, release: Release, fault: Exception) -> None:
         reason = str(fault) if isinstance(fault, EvertuneError) else f"{type(fault).__name__}: {fault}"
-        passing = isinstance(fault, (UnreachableError, OSError)) or isinstance(fault.__cause__, OSError)
+        passing = isinstance(fault, OSError) or isinstance(fault.__cause__, OSError) or getattr(fault, "retry", False)
         before = self._refused.get(release.project)
         again_refused = before is not None and before.generation == release.generation
         pause = min(2 * before.pause, RETRY_S) if before and again_refused else FIRST_RETRY_S

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -20,7 +22,7 @@ from tests.serving.engine import made
 from evertune import files
 from evertune.models import classifier
 from evertune.records import EvertuneError
-from evertune.serving.engine import build
+from evertune.serving.engine import build, convert
 from evertune.serving.engine.native import machine
 from evertune.serving.engine.report import EngineReport
 from evertune.serving.engine.served import MODEL, REPORT, load, read_report
@@ -204,12 +206,36 @@ def test_own_code_that_crashes_is_left_out(
     assert not (tmp_path / "engine" / "half").exists()
 
 
-@pytest.mark.parametrize(("number", "again"), [(signal.SIGSEGV, True), (signal.SIGILL, True), (signal.SIGKILL, False)])
-def test_a_crash_is_told_from_other_ends(tmp_path: Path, number: signal.Signals, again: bool) -> None:
-    command = [sys.executable, "-c", f"import os; os.kill(os.getpid(), {number})"]
-    with pytest.raises(EvertuneError, match=rf"could not be converted \(status -{number}\)") as told:
-        build._convert(command, tmp_path, threading.Event())
-    assert isinstance(told.value, build._CrashedError) is again
+@pytest.mark.parametrize(
+    ("end", "status", "kind"),
+    [
+        (f"os.kill(os.getpid(), {signal.SIGSEGV:d})", -signal.SIGSEGV, build._CrashedError),
+        (f"os.kill(os.getpid(), {signal.SIGILL:d})", -signal.SIGILL, build._CrashedError),
+        (f"os.kill(os.getpid(), {signal.SIGKILL:d})", -signal.SIGKILL, build.PassingError),  # where memory ran out
+        (f"os._exit({build.PASSING})", build.PASSING, build.PassingError),
+        ("os._exit(1)", 1, EvertuneError),
+    ],
+)
+def test_ends_of_a_conversion_are_told_apart(tmp_path: Path, end: str, status: int, kind: type[Exception]) -> None:
+    with pytest.raises(EvertuneError, match=rf"could not be converted \(status {status:d}\)") as told:
+        build._convert([sys.executable, "-c", f"import os; {end}"], tmp_path, threading.Event())
+    assert type(told.value) is kind
+
+
+def test_a_full_disk_may_be_empty_the_next_time(
+    shared_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(convert, "convert", full)
+    monkeypatch.setattr(os, "nice", lambda _: 0)
+    monkeypatch.setattr(logging, "disable", lambda _: None)
+    monkeypatch.setattr(sys, "argv", ["convert", str(shared_bundle), "digest", str(tmp_path), "--allowed-loss", "0"])
+    with pytest.raises(SystemExit) as left:
+        convert.main()
+    assert left.value.code == build.PASSING
+    assert "No space left" in capsys.readouterr().err
 
 
 def test_an_engine_of_another_processor_is_built_anew(

@@ -279,3 +279,20 @@ def test_files_are_left_for_the_log(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     service = world.service(tmp_path)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 100))
     assert connections.most_connections(service) == 50
+
+
+def test_who_never_reads_is_ended_and_keeps_out_nobody(serving: Serving) -> None:
+    started = serving(Limits(connections=3, deadline_s=0.5, grace_s=0.1, head_s=0.5))
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            hog = stack.enter_context(started.connect())
+            hog.settimeout(1)
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                while True:  # until what is asked for fills all buffers between the two
+                    hog.sendall(b"GET /review HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 200)
+        for _ in range(150):
+            if started.answers_others():
+                break
+            time.sleep(0.1)
+        assert started.answers_others()
+    assert _refused(started, "not-read")

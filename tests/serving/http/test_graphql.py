@@ -174,6 +174,8 @@ HOSTILE = {
     "cost by a whole float": 'query($f: Int!) {project(slug: "reviews") {releases(limit: $f) {lineage {runKey}}}}',
     "introspected again": "{" + " ".join(f"a{n}: __schema {{ types {{ name }} }}" for n in range(3)) + "}",
     "doubling fragments": SPREAD,
+    "a fragment that is never spread": "{ projects { slug } } fragment f on Project { " + "slug " * 960 + "}",
+    "introspected fields": "{ __schema { types { " + "name " * 960 + "} } }",
     "a fragment in itself": "{ ...f } fragment f on Query { projects { slug } ...f }",
     "braces": "{" * 100_000,
     "nested fields": "{a" * 320 + "}" * 320,

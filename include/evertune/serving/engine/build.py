@@ -32,12 +32,20 @@ TIMEOUT_S = 1800
 
 
 _log = logging.getLogger(__name__)
+PASSING = 75
+"""Exit status of a conversion that failed for want of room or of something else of the machine's (``EX_TEMPFAIL``)."""
 _CRASHES = {-signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL, -signal.SIGSEGV}
 """Statuses of a process that native code ended."""
 
 
 class StoppedError(EvertuneError):
     """The server ends: the conversion was ended, too, and nothing of it was left."""
+
+
+class PassingError(EvertuneError):
+    """The conversion had too little memory, room or time: the next time that may be otherwise."""
+
+    retry = True
 
 
 class _CrashedError(EvertuneError):
@@ -56,7 +64,8 @@ def build(  # noqa: PLR0917 - what an engine is made of
 
     ``checks`` (Parquet: ``text``, ``truth``) are the rows on which 8 bits must lose no more macro F1 than
     ``allowed_loss``; without any, 32 bits are taken. Raises :class:`CorruptError` where the bundle does not verify,
-    :class:`EvertuneError` where the conversion fails, :class:`StoppedError` where ``stop`` is set meanwhile.
+    :class:`EvertuneError` where the conversion fails, :class:`PassingError` where it may go well the next time,
+    :class:`StoppedError` where ``stop`` is set meanwhile.
     """
     bundle.check(bundle_folder, digest)
     made_of = _made_of(digest, checks, allowed_loss)
@@ -130,8 +139,15 @@ def _convert(command: list[str], aside: Path, stop: threading.Event) -> None:
         if process.returncode:
             said.seek(0)
             end = "\n".join(said.read().strip().splitlines()[-8:])
-            kind = _CrashedError if process.returncode in _CRASHES else EvertuneError
-            raise kind(f"The bundle could not be converted (status {process.returncode}):\n{end}")
+            raise _kind(process.returncode)(
+                f"The bundle could not be converted (status {process.returncode}):\n{end}"
+            )  # fmt: skip
+
+
+def _kind(status: int) -> type[EvertuneError]:
+    if status in _CRASHES:
+        return _CrashedError
+    return PassingError if status in (-signal.SIGKILL, PASSING) else EvertuneError
 
 
 def _await(process: subprocess.Popen[bytes], stop: threading.Event) -> None:
@@ -140,4 +156,4 @@ def _await(process: subprocess.Popen[bytes], stop: threading.Event) -> None:
         if stop.wait(0.1):
             raise StoppedError("The server ends; the engine is built when it starts again.")
         if time.monotonic() > deadline:
-            raise EvertuneError(f"Converting a bundle took more than {TIMEOUT_S} s and was ended.")
+            raise PassingError(f"Converting a bundle took more than {TIMEOUT_S} s and was ended.")

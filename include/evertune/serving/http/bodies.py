@@ -110,11 +110,11 @@ def _refuse_doubled(body: bytes) -> None:
 
 
 def _once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _not_json(f"an object has the name {twice[:100]!r} twice")
+    found: dict[str, object] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _not_json(f"an object has the name {name[:100]!r} twice")
+        found[name] = value
     return found
 
 

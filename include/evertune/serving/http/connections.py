@@ -26,6 +26,8 @@ class Connection(HttpToolsProtocol):
 
     service: Service
     _patience: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
+    """Runs while the client does not read what is sent to it."""
     _in_head = _in_body = False
     _went_on = False
     """Whether what came last ended a head or held a part of a body."""
@@ -56,6 +58,7 @@ class Connection(HttpToolsProtocol):
         """What came is no HTTP; that is told as everything else is."""
         self.transport.write(_raw(NO_HTTP))
         self.transport.close()
+        self._end_soon()
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -84,7 +87,39 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over."""
         self._wait_no_more()
+        self._is_read()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read: an answer may wait for it no longer than it may take."""
+        limits = self.service.limits
+        self._is_read()
+        self._unread = self.loop.call_later(limits.deadline_s + limits.grace_s, self._abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._is_read()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing more was asked for: the end, also where the client has not read its last answer."""
+        super().timeout_keep_alive_handler()
+        self._end_soon()
+
+    def _is_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _end_soon(self) -> None:
+        # Closed, a transport still waits until all that it has was taken: without this for ever.
+        self.loop.call_later(self.service.limits.head_s, self.transport.abort)
+
+    def _abort(self) -> None:
+        self._unread = None
+        self.service.meters.refused("not-read")
+        self.transport.abort()
 
     @property
     def _idle(self) -> bool:
@@ -117,6 +152,7 @@ class Connection(HttpToolsProtocol):
         if refusal is not None:
             self.transport.write(_raw(refusal))
         self.transport.close()
+        self._end_soon()
 
     async def _answer_too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.service.meters.refused("head-too-large")

@@ -36,6 +36,9 @@ PRICES = {
 LISTS = {"releases": 20, "projects": 10}
 """Objects that a list is taken to have where no limit is given."""
 _MOST_FIELDS = 100
+_MOST_WRITTEN = 200
+"""Fields that stand in the document, asked for or not: a fragment that is never spread, and what is below ``__schema``,
+are validated too, and that takes the square of their number. Introspection as tools write it has 72."""
 _MOST_CHARACTERS = 50_000
 _INTROSPECTING = 50
 _INTROSPECTION = frozenset({"__schema", "__type"})
@@ -87,11 +90,23 @@ def check(document: DocumentNode, variables: Mapping[str, object] | None, limits
         ("levels", asked.depth, limits.graphql_depth),
         ("aliases", asked.aliases, limits.graphql_aliases),
         ("fields", asked.fields, _MOST_FIELDS),
+        ("written fields", _written(document), _MOST_WRITTEN),
         ("cost", asked.cost, limits.graphql_cost),
     ):
         if found > most:
             raise refused(f"it has {what} {found if found < 10**9 else 'beyond measure'}, allowed are {most}")
     return asked
+
+
+def _written(document: DocumentNode) -> int:
+    """How many fields stand in the document."""
+    waiting: list[SelectionSetNode | None] = [getattr(one, "selection_set", None) for one in document.definitions]
+    count = 0
+    while waiting:
+        for node in selections.selections if (selections := waiting.pop()) else ():
+            count += isinstance(node, FieldNode)
+            waiting.append(getattr(node, "selection_set", None))
+    return count
 
 
 def refused(why: str) -> RefusedError:

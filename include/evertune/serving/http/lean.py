@@ -20,6 +20,8 @@ from evertune.serving.http.guard import CALL, Call
 from evertune.serving.http.problems import Fault, invalid
 
 _MOST_FAULTS = 20
+_MOST_MEMBERS = 100
+"""No model has as many. Pydantic tells of each that it does not know, which takes longer than all else together."""
 
 
 class Lean(APIRoute):
@@ -35,6 +37,10 @@ class Lean(APIRoute):
         call: Call = scope[CALL]
         limits = call.service.limits
         document = bodies.parse(await bodies.read(scope, receive, limits, call.arrived + limits.deadline_s))
+        if len(document) > _MOST_MEMBERS:
+            raise invalid(
+                Fault(where="body", what=f"has {len(document):,} members, at most {_MOST_MEMBERS} may be given")
+            )
         try:
             body = self._body.validate_python(document)
         except ValidationError as fault:

@@ -127,3 +127,25 @@ def test_an_interrupt_is_one_sentence_or_one_object(environment: Settings) -> No
         told = json.loads(done.stdout)["error"]["message"] if options else done.stderr
         assert told.startswith("Interrupted.")
         assert "Traceback" not in done.stderr
+
+
+LOGS_A_FAULT = """
+import structlog
+from evertune.cli import main
+
+def fails(secret):
+    raise ValueError("the hook")
+
+main._quiet_logs()
+try:
+    fails("hunter" + str(2))
+except ValueError:
+    structlog.get_logger().exception("it broke off", project="spam")
+"""
+
+
+def test_a_traceback_in_the_log_shows_no_variables() -> None:
+    done = subprocess.run([sys.executable, "-c", LOGS_A_FAULT], capture_output=True, text=True, check=True)
+    assert "it broke off" in done.stderr
+    assert "ValueError: the hook" in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr

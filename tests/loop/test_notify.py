@@ -246,6 +246,16 @@ def test_no_connection_is_a_fault_without_what_is_secret_in_the_address(
     assert "hidden" not in told.model_dump_json()
 
 
+def test_an_address_that_cannot_be_posted_to_is_a_fault_that_is_seen(
+    ledger: Engine, settings: Settings, project: Project
+) -> None:
+    project = with_hooks(project, Webhook(url="https://\N{SNOWMAN}.net/", secret="${secret:HOOK}"))
+    happen(ledger, project, *ALL)
+    (told,) = notices.notify(project, settings)
+    assert told.fault is not None
+    assert told.fault.startswith("InvalidURL")
+
+
 def test_a_redirect_is_not_followed(ledger: Engine, settings: Settings, project: Project, receiver: Receiver) -> None:
     elsewhere = Receiver()
     receiver.answer, receiver.headers = lambda number: 307, {"location": elsewhere.url}
@@ -394,7 +404,7 @@ def test_another_receiver_is_given_its_kinds_of_events_once_and_again_what_faile
 
     assert (pass_on(), pass_on()) == (1, 0)  # it is not time to try again
     (row,) = deliveries.all(ledger, project.slug)
-    assert row.fault == "OSError: the chat is away"
+    assert row.fault == "OSError, see the log", "its words may hold the notifier's address"
     with engines.writing(ledger) as session:
         session.execute(update(DeliveryRow).values(retry_at=None))
     assert (pass_on(), pass_on()) == (1, 0)

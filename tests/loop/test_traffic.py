@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import Engine
 from tests.serving.log.made import answer, feedback, fill
@@ -18,7 +21,7 @@ from evertune.loop import traffic
 from evertune.loop.traffic import Shape
 from evertune.project import Project
 from evertune.project.monitoring_options import WindowOptions
-from evertune.records import Window
+from evertune.records import UnreachableError, Window
 from evertune.serving.log.news import Counted
 from evertune.settings import Settings
 
@@ -79,6 +82,22 @@ def test_where_one_of_two_files_went_nothing_is_taken_for_another_row(where: Set
     assert len(traffic.sample(ledger, where, window, SHAPE)) == 0
     assert cut(where, ledger) is None
     assert windows.lost(ledger, "spam") == 2
+
+
+def test_what_cannot_be_read_at_the_moment_is_not_lost(
+    where: Settings, ledger: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log(where, ledger, [answer(number) for number in range(10)])
+
+    def no_more_files(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "read_table", no_more_files)
+        with pytest.raises(UnreachableError, match="tried again"):
+            cut(where, ledger)
+    assert cut(where, ledger) is not None
+    assert windows.lost(ledger, "spam") == 0
 
 
 def test_feedback_alone_is_no_loss(where: Settings, ledger: Engine) -> None:

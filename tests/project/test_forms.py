@@ -32,7 +32,7 @@ REFUSED = {
     delivery_forms.secret_name: ["hunter2", "${secret:}", "${secret:a}", "${SECRET:A}", "x${secret:A}"],
     delivery_forms.webhook_url: [
         "", "http://example.org/", "ftp://example.org", "https://", "https://a:b@example.org", "https://e xample.org/",
-        "https://[::1", "https://example.org:port/", "//example.org", "http://127.0.0.1.example.org/",
+        "https://a..b/", f"https://{'x' * 64}.org/", "https://[::1", "https://example.org:port/", "//example.org", "http://127.0.0.1.example.org/",
     ],
 }  # fmt: skip
 TAKEN = {

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from evertune.project import options
 from evertune.project.block import Options
+from evertune.project.monitoring_options import Notifications
 from evertune.project.options import Base, Cut, LabelRule, Method, Project, Source, Tuning
 
 
@@ -84,3 +85,10 @@ def test_how_text_is_written_can_be_told_of_text_alone() -> None:
     assert Source(uri="x.jsonl", encoding="cp1252").encoding == "cp1252"
     assert Source(uri="x.tsv", quoting="none", encoding="utf-16").quoting == "none"
     assert Source(uri="x.parquet", format="csv", quoting="none", header=("a",)).header == ("a",)
+
+
+def test_one_address_for_two_webhooks_is_refused() -> None:
+    hook = {"url": "https://example.org/hook?token=hidden", "secret": "${secret:HOOK}"}
+    with pytest.raises(ValidationError, match="stands there twice") as caught:
+        Notifications.model_validate({"webhooks": [{**hook, "events": ["alert"]}, {**hook, "events": ["failed"]}]})
+    assert "hidden" not in str(caught.value.errors()[0]["msg"])

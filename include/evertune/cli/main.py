@@ -125,6 +125,13 @@ def _quiet_logs() -> None:
     level = getattr(logging, os.environ.get("EVERTUNE_LOG", "WARNING").upper(), logging.WARNING)
     logging.basicConfig(stream=sys.stderr, level=level)
     structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            # Without the variables that structlog shows where rich is installed: they hold secrets and people's texts.
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # as it is then: whoever calls main() may swap it
     )

@@ -177,7 +177,7 @@ def _post(http: httpx.Client, url: str, secret: str, event: Event) -> str | None
     try:
         with http.stream("POST", url, content=body, headers=headers) as answer:
             status = answer.status_code
-    except (httpx.HTTPError, OSError) as fault:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as fault:
         return f"{type(fault).__name__}: {_without_query(str(fault))}"
     return None if 200 <= status < 300 else f"it answered {status}"
 

@@ -39,7 +39,8 @@ def pass_on(
                     give(cloud_event(event))
                 except Exception as fault:
                     log.exception("notify.not_passed_on", project=slug, notifier=name, notified=event.id)
-                    not_told(engine, held, event, f"{type(fault).__name__}: {fault}")
+                    # Its words may hold the address, and with that a secret: those are in the log alone.
+                    not_told(engine, held, event, f"{type(fault).__name__}, see the log")
                     return given
                 given += 1
             if not deliveries.told(engine, held, event.id):

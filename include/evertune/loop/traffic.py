@@ -1,11 +1,14 @@
 """A window's answers, and labelled ones, out of the traffic log: what the statistics read.
 
 Numbers of rows mean the project's answers in one segment, in the order of their offsets, over its files of all hours.
-What a file that is gone or torn held is passed over and told; the monitor goes on.
+What a file that is gone or torn held is passed over and told, and the monitor goes on; one that cannot be read at the
+moment is tried again.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -71,12 +74,25 @@ def _read(project: Path, pending: Pending, columns: Sequence[str]) -> _Found:
         try:
             tables.append(pq.read_table(path, columns=["offset", *columns], partitioning=None))
         except (OSError, ValueError) as fault:
+            _check_gone(path, fault)
             gone = max(records - _feedback(path.parent, pending), 0)
             lost += gone
             if gone:
                 log.warning("traffic.file_unread", path=str(path), records=gone, reason=str(fault))
     schema = pa.schema([parquet.schema(parquet.ANSWERS).field(name) for name in ("offset", *columns)])
     return _Found(pa.concat_tables([schema.empty_table(), *tables]).sort_by("offset"), lost)
+
+
+def _check_gone(path: Path, fault: Exception) -> None:
+    """Raise where the file may be read the next time: what is taken for lost once is in no window ever after.
+
+    Arrow's own faults, of a torn file, have no number of the system's.
+    """
+    if isinstance(fault, OSError) and fault.errno not in (None, errno.ENOENT, errno.ENOTDIR):
+        raise UnreachableError(
+            f"{path} of the traffic log cannot be read now ({os.strerror(fault.errno)}). Nothing of it is taken for "
+            "lost; it is tried again."
+        ) from fault
 
 
 def _feedback(hour: Path, pending: Pending) -> int:

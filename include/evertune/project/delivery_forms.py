@@ -37,6 +37,7 @@ def webhook_url(text: str) -> str:
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
+        (host or "").encode("idna")
     except ValueError as fault:
         raise unfit(
             f"expected an address such as https://example.org/hook; found one that is none ({fault})"

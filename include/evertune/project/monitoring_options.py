@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from evertune.project.block import Options, Share
 from evertune.project.delivery_forms import DayTime, SecretName, WebhookUrl
-from evertune.project.forms import Cron, Timezone
+from evertune.project.forms import Cron, Timezone, unfit
 from evertune.project.source_options import unique
 
 
@@ -135,4 +135,12 @@ class Notifications(Options):
     """Who hears of it."""
 
     webhooks: tuple[Webhook, ...] = ()
-    """Addresses that events are posted to."""
+    """Addresses that events are posted to, each once."""
+
+    @field_validator("webhooks")
+    @classmethod
+    def _have_an_address_each(cls, value: tuple[Webhook, ...]) -> tuple[Webhook, ...]:
+        # How far an address has been told is kept by it alone: of two entries one would never hear of its events.
+        if len({one.url for one in value}) < len(value):
+            raise unfit("expected different addresses; one stands there twice: name all its events in one entry")
+        return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -171,8 +172,14 @@ def test_a_look_takes_no_kept_copy_for_an_answer_and_leaves_nothing(
     assert not [path for path in fetched if path.parent.exists()]
 
 
-def test_a_promotion_that_somebody_else_was_faster_with_is_refused(
-    environment: Settings, registry: Registry, project: Project, ledger: Engine, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("act", [partial(promote_by_hand, model_version=2), rollback])
+def test_what_somebody_else_was_faster_with_is_refused(  # noqa: PLR0917 - fixtures
+    environment: Settings,
+    registry: Registry,
+    project: Project,
+    ledger: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    act: Callable[..., Release],
 ) -> None:
     for number in (1, 2):
         night(ledger, registry, number)
@@ -184,24 +191,7 @@ def test_a_promotion_that_somebody_else_was_faster_with_is_refused(
 
     monkeypatch.setattr(mlflow, "describe", slowly)
     with pytest.raises(EvertuneError, match="nothing was changed"):
-        promote_by_hand(project, environment, by="ann", model_version=2)
-    assert (current(ledger).generation, current(ledger).approved_by) == (3, "bob")
-
-
-def test_a_rollback_that_somebody_else_was_faster_with_is_refused(
-    environment: Settings, registry: Registry, project: Project, ledger: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in (1, 2):
-        night(ledger, registry, number)
-    look = registry.describe
-
-    def slowly(*asked: Any) -> RegisteredVersion:
-        promote.rollback(ledger, SLUG, "bob")
-        return look(*asked)
-
-    monkeypatch.setattr(mlflow, "describe", slowly)
-    with pytest.raises(EvertuneError, match="nothing was changed"):
-        rollback(project, environment, by="ann")
+        act(project, environment, by="ann")
     assert (current(ledger).generation, current(ledger).approved_by) == (3, "bob")
 
 

@@ -59,13 +59,13 @@ def embeddings(base: Path, ids: Sequence[NDArray[np.int32]]) -> Floats:
     import torch
     import transformers
 
-    from evertune.models import classifier, forward
+    from evertune.models import classifier, devices, forward
 
     with classifier.quiet():
         model = transformers.AutoModel.from_pretrained(
             base, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
         )
-    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    model.to(devices.best()).eval()
     found: Floats = np.zeros((len(ids), model.config.hidden_size), np.float32)
     with torch.inference_mode():
         for picked in forward.by_length([len(row) for row in ids], TOKENS_PER_BATCH):

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -181,10 +180,8 @@ def test_the_engine_is_loaded_and_answers_without_torch(shared_bundle: Path, sha
 def test_a_server_that_ends_ends_the_conversion(shared_bundle: Path, tmp_path: Path) -> None:
     stop = threading.Event()
     threading.Timer(0.5, stop.set).start()
-    began = time.monotonic()
     with pytest.raises(build.StoppedError):
         build.build(shared_bundle, files.digest(shared_bundle), None, 0.003, tmp_path / "to" / "engine", stop)
-    assert time.monotonic() - began < 5
     assert list((tmp_path / "to").iterdir()) == []
 
 

@@ -115,52 +115,18 @@ def _embed(embeddings: Any, batch: Packed) -> Tensor:
 
 def _layer(layer: Any, states: Tensor, batch: Packed, kept: Tensor | None) -> Tensor:
     # kept: the tokens whose output is wanted (one a row), or None for all.
-    attention, own = layer.attention, layer.attention.self
+    from evertune.models import attention
+
+    block, own = layer.attention, layer.attention.self
     key, value = own.key(states), own.value(states)
     wanted = states if kept is None else states[kept]
     query = own.query(wanted)
-    mixed = _attend(own, query, key, value, batch, one=kept is not None)
-    mixed = _dropped(attention.output.dropout, attention.output.dense(mixed))
-    middle = attention.output.LayerNorm(mixed + wanted)
+    mixed = attention.attend(own, batch.groups, query, key, value)
+    mixed = _dropped(block.output.dropout, block.output.dense(mixed))
+    middle = block.output.LayerNorm(mixed + wanted)
     inner = layer.intermediate.intermediate_act_fn(layer.intermediate.dense(middle))
     inner = _dropped(layer.output.dropout, layer.output.dense(inner))
     return layer.output.LayerNorm(inner + middle)  # type: ignore[no-any-return]
-
-
-def _attend(own: Any, query: Tensor, key: Tensor, value: Tensor, batch: Packed, *, one: bool) -> Tensor:
-    # On a CPU attention stays in fp32: torch's backward pass through it in bf16 takes nine times as long (seen with
-    # 2.13 on a processor with AMX), and it is a fiftieth of the work of a short text.
-    import torch
-
-    if query.device.type != "cpu":
-        return _attend_by_length(own, query, key, value, batch, one=one)
-    with torch.autocast("cpu", enabled=False):
-        return _attend_by_length(own, query.float(), key.float(), value.float(), batch, one=one).to(query.dtype)
-
-
-def _attend_by_length(own: Any, query: Tensor, key: Tensor, value: Tensor, batch: Packed, *, one: bool) -> Tensor:
-    # One call a length. `one`: a single query token a row.
-    import torch
-    from torch.nn.functional import scaled_dot_product_attention
-
-    heads, size = own.num_attention_heads, own.attention_head_size
-    dropout = own.dropout.p if own.training else 0.0
-    per_row = [(rows, 1 if one else length) for rows, length in batch.groups]
-    queries = torch.split(query, [rows * wanted for rows, wanted in per_row])
-    tokens = [rows * length for rows, length in batch.groups]
-    parts = []
-    for (rows, length), (_, wanted), q, k, v in zip(
-        batch.groups, per_row, queries, torch.split(key, tokens), torch.split(value, tokens), strict=True
-    ):
-        mixed = scaled_dot_product_attention(
-            q.view(rows, wanted, heads, size).transpose(1, 2),
-            k.view(rows, length, heads, size).transpose(1, 2),
-            v.view(rows, length, heads, size).transpose(1, 2),
-            dropout_p=dropout,
-            scale=own.scaling,
-        )
-        parts.append(mixed.transpose(1, 2).reshape(rows * wanted, heads * size))
-    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def _dropped(dropout: nn.Dropout, states: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 ## When this DAG runs
 Only by hand or by another DAG, with its form: a source (a path, `s3://…` or `gs://…`, Parquet, `.csv`, `.tsv` or
 `.jsonl` with a column of texts) and a sink, a Parquet file in one of these places, which gets the source's rows with
-label, scores and cut: nulls where a text is missing or has nothing in it to read.
+label, scores and cut: nulls where a text is missing or has nothing in it to read. Other columns come back as they were:
+those of Parquet with their types, those of the other formats as texts, letter by letter (`007`, `1.10`, `{"a": 1}`).
 
 ## What happens when it is cut off, or when two meet
 The answers are kept in parts: a retry, or a later run of the same source, goes on after the last whole part and with

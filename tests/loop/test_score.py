@@ -224,6 +224,19 @@ def test_what_is_no_parquet_or_not_there_is_said(served: Served, where: Settings
         scoring.score(PROJECT, "what://ever", str(tmp_path / "out.parquet"), where)
 
 
+def test_what_of_a_parquet_file_is_not_utf_8_is_said_where_it_is_to_be_scored(
+    served: Served, where: Settings, tmp_path: Path
+) -> None:
+    ends, letters = pa.array([0, 4], pa.int32()).buffers()[1], pa.py_buffer("caf\u00e9".encode("latin-1"))
+    odd = pa.StringArray.from_buffers(1, ends, letters)
+    source, sink = str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet")
+    pq.write_table(pa.table({"body": odd}), source)
+    with pytest.raises(UnfitError, match=r"in\.parquet cannot be read as Parquet: 'utf-8' .* byte 0xe9"):
+        scoring.score(PROJECT, source, sink, where)
+    pq.write_table(pa.table({"body": ["a"], "of": odd}), source)
+    assert scoring.score(PROJECT, source, sink, where).rows == 1
+
+
 def test_a_project_without_a_release_is_said(where: Settings, tmp_path: Path) -> None:
     with pytest.raises(EvertuneError, match="no release to score with"):
         scoring.score(PROJECT, str(_file(tmp_path, TEXTS)), str(tmp_path / "out.parquet"), where)

@@ -19,7 +19,10 @@ def command(
     column: Annotated[str | None, typer.Option(help="Column with the texts; by default that of the project.")] = None,
     json: output.Json = False,
 ) -> None:
-    """Score a file with the release that answers now. Started again after it was cut off, it goes on."""
+    """Score a file with the release that answers now. Started again after it was cut off, it goes on.
+
+    Other columns come back as they were: those of Parquet with their types, of the other formats as texts.
+    """
     from evertune.loop import score
 
     where = load_settings()

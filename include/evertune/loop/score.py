@@ -8,10 +8,11 @@ may answer by then; anything else starts over.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from evertune import files
 from evertune.ledger import engine as ledger_engine
@@ -68,7 +69,8 @@ def score(
 ) -> Scored:
     """Answer every row of ``source`` and write ``sink``, a Parquet file: the rows with label, scores and cut.
 
-    ``source`` is Parquet, or by its name CSV, TSV or JSON Lines (:mod:`.score_texts`).
+    ``source`` is Parquet, or by its name CSV, TSV or JSON Lines (:mod:`.score_texts`), whose columns stay the texts
+    that they are.
     ``column`` is the column with the texts, by default that of the project's data. ``report(done, rows)`` hears how far
     it is. Raises :class:`UnfitError` where the file is not what it should be or has no such column, or where ``sink``
     cannot be written, before anything is scored; :class:`EvertuneError` where the project has no release.
@@ -78,12 +80,12 @@ def score(
     to = places.sink(sink, source)
     # Not by the sink: whoever finds only at the end that it was the wrong one names another and scores nothing again.
     workspace = settings.home / "scoring" / files.hash_of([project.slug, source, column])[:24]
-    with files.lock(workspace / "lock"), score_texts.opened(source, workspace) as reader:
+    with files.lock(workspace / "lock"), score_texts.opened(source, workspace, column) as reader:
         rows = reader.metadata.num_rows
         _check(reader, source, column)
         wanted = _Plan(source, _fingerprint(reader, source), column, generation=0)
         release = _release(workspace, project.slug, settings, wanted)
-        done = _scored_parts(reader, column, workspace, served_here(settings, release), report or _silent)
+        done = _scored_parts(reader, wanted, workspace, served_here(settings, release), report or _silent)
         _join(workspace, reader, release, to)
         _clear(workspace)
     return Scored(
@@ -110,10 +112,13 @@ def _check(reader: pq.ParquetFile, source: str, column: str) -> None:
 
 def _fingerprint(reader: pq.ParquetFile, source: str) -> str:
     """Tells one content of the file from another without reading all of it: footer, size and time of change."""
+    import pyarrow as pa
+
     place = places.of(source)
     info = place.system.get_file_info(place.path)
-    footer: dict[str, Any] = reader.metadata.to_dict()
-    return files.hash_of([repr(footer), info.size, info.mtime_ns])
+    footer = pa.BufferOutputStream()
+    reader.metadata.write_metadata_file(footer)  # as bytes: its statistics hold texts that may be no UTF-8
+    return files.hash_of([hashlib.sha256(footer.getvalue()).hexdigest(), info.size, info.mtime_ns])
 
 
 def _release(workspace: Path, slug: str, settings: Settings, wanted: _Plan) -> Release:
@@ -144,10 +149,10 @@ def _part(workspace: Path, number: int) -> Path:
     return workspace / f"{number:08}.parquet"
 
 
-def _scored_parts(reader: pq.ParquetFile, column: str, workspace: Path, served: Served, report: Report) -> int:
+def _scored_parts(reader: pq.ParquetFile, plan: _Plan, workspace: Path, served: Served, report: Report) -> int:
     """Score what has no part yet; return the rows whose parts were there."""
     done = kept = 0
-    for number, texts in enumerate(_texts(reader, column)):
+    for number, texts in enumerate(_texts(reader, plan)):
         if _part(workspace, number).exists():
             kept += len(texts)
         else:
@@ -157,9 +162,10 @@ def _scored_parts(reader: pq.ParquetFile, column: str, workspace: Path, served: 
     return kept
 
 
-def _texts(reader: pq.ParquetFile, column: str) -> Iterator[list[str | None]]:
-    for batch in reader.iter_batches(PART_ROWS, columns=[column]):
-        yield batch.column(0).to_pylist()
+def _texts(reader: pq.ParquetFile, plan: _Plan) -> Iterator[list[str | None]]:
+    with places.read_in_words(plan.source, "Parquet"):
+        for batch in reader.iter_batches(PART_ROWS, columns=[plan.column]):
+            yield batch.column(0).to_pylist()
 
 
 def _write_part(path: Path, texts: Sequence[str | None], served: Served) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from evertune import files
+from evertune.loop import score_json_lines
 from evertune.loop import score_places as places
 
 if TYPE_CHECKING:
@@ -20,10 +21,11 @@ _BLOCK = 1 << 22
 
 
 @contextmanager
-def opened(source: str, workspace: Path) -> Iterator[pq.ParquetFile]:
+def opened(source: str, workspace: Path, column: str) -> Iterator[pq.ParquetFile]:
     """The rows of ``source``, which by its name is Parquet, CSV, TSV or JSON Lines, the latter packed or not.
 
-    Raises as :func:`evertune.loop.score_places.read_in_words` does.
+    ``column`` is to hold texts, which of JSON Lines can only be seen here. Raises as
+    :func:`evertune.loop.score_places.read_in_words` does.
     """
     import pyarrow.parquet as pq
 
@@ -36,12 +38,12 @@ def opened(source: str, workspace: Path) -> Iterator[pq.ParquetFile]:
     # Made anew by each run: it is little work beside the scoring, and tells the same rows of the same source.
     with files.nameless(workspace) as copy:
         with places.read_in_words(source, form), files.full_disk_in_words(workspace, "the copy of the source"):
-            _copy(places.of(source), read, copy)
+            _copy(places.of(source), column, read, copy)
         with pq.ParquetFile(copy) as found:
             yield found
 
 
-Read = Callable[[places.Place, "pa.NativeFile"], "pa.RecordBatchReader"]
+Read = Callable[[places.Place, "pa.NativeFile", str], "pa.RecordBatchReader"]
 
 
 def _form_of(source: str) -> tuple[str, Read] | None:
@@ -50,11 +52,11 @@ def _form_of(source: str) -> tuple[str, Read] | None:
     return _FORMS.get(kind.lower())
 
 
-def _copy(source: places.Place, read: Read, to: Path) -> None:
+def _copy(source: places.Place, column: str, read: Read, to: Path) -> None:
     import pyarrow.parquet as pq
 
     with source.system.open_input_stream(source.path) as stream:
-        batches = read(source, stream)
+        batches = read(source, stream, column)
         try:
             with pq.ParquetWriter(to, batches.schema, compression="zstd") as writer:
                 for batch in batches:
@@ -64,7 +66,7 @@ def _copy(source: places.Place, read: Read, to: Path) -> None:
 
 
 def _delimited(delimiter: str) -> Read:
-    def read(place: places.Place, stream: pa.NativeFile) -> pa.RecordBatchReader:
+    def read(place: places.Place, stream: pa.NativeFile, _column: str) -> pa.RecordBatchReader:
         import pyarrow as pa
         from pyarrow import csv
 
@@ -79,10 +81,8 @@ def _delimited(delimiter: str) -> Read:
     return read
 
 
-def _json_lines(_place: places.Place, stream: pa.NativeFile) -> pa.RecordBatchReader:
-    from pyarrow import json
-
-    return json.open_json(stream, json.ReadOptions(block_size=_BLOCK))
+def _json_lines(place: places.Place, stream: pa.NativeFile, column: str) -> pa.RecordBatchReader:
+    return score_json_lines.reader(place, stream, column, _BLOCK)
 
 
 _FORMS: dict[str, tuple[str, Read]] = {

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -184,6 +186,46 @@ def test_a_sink_that_fails_at_the_end_costs_no_answer(
     done = scoring.score(PROJECT, source, str(tmp_path / "another.parquet"), where)
     assert (done.kept, served.asked) == (8, asked)
     assert pq.read_table(tmp_path / "another.parquet").num_rows == 8
+
+
+def test_nothing_beside_the_sink_is_touched(
+    served: Served, where: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = str(_file(tmp_path, TEXTS))
+    for name in ("out.parquet.part", ".out.parquet", "out.parquet.tmp"):
+        (tmp_path / name).write_text("somebody's own")
+    before = {path.name for path in tmp_path.iterdir()}
+    scoring.score(PROJECT, source, str(tmp_path / "out.parquet"), where)
+    assert {path.name for path in tmp_path.iterdir()} == before | {"out.parquet"}
+    assert (tmp_path / "out.parquet.part").read_text() == "somebody's own"
+    written = (tmp_path / "out.parquet").read_bytes()
+
+    def full(whole: Path, system: object, path: str) -> None:
+        Path(path).write_bytes(b"a half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(score_places, "_copy", full)
+        with pytest.raises(EvertuneError, match="Nothing half-written was left"):
+            scoring.score(PROJECT, source, str(tmp_path / "out.parquet"), where)
+    assert {path.name for path in tmp_path.iterdir()} == before | {"out.parquet"}
+    assert (tmp_path / "out.parquet").read_bytes() == written
+
+
+def test_a_sink_is_as_private_as_the_person_makes_files(served: Served, where: Settings, tmp_path: Path) -> None:
+    source, before = str(_file(tmp_path, TEXTS)), os.umask(0o077)
+    try:
+        scoring.score(PROJECT, source, str(tmp_path / "out.parquet"), where)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out.parquet").stat().st_mode) == 0o600
+
+
+def test_a_sink_that_is_a_device_is_refused(served: Served, where: Settings, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "out.parquet")
+    with pytest.raises(UnfitError, match="cannot be written: it is no file"):
+        scoring.score(PROJECT, str(_file(tmp_path, TEXTS)), str(tmp_path / "out.parquet"), where)
+    assert (tmp_path / "out.parquet").is_fifo()
 
 
 def test_parts_of_another_content_are_never_taken(served: Served, where: Settings, tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_one_that_grows_while_it_is_read_is_told(tmp_path: Path, monkeypatch: py
         ("in.jsonl", b"\n{}\n", "no rows"),
         ("in.jsonl", b'{"text": "a"}\n', "no column 'body'; it has: text"),
         ("in.csv", b"id,body\n1,a,b\n", "cannot be read as CSV"),
-        ("in.csv", b"body\n\xff\xfe\n", "cannot be read as CSV"),
+        ("in.csv", b"body\n\xff\xfe\n", "cannot be read as CSV: .*and in UTF-8"),
         ("in.tsv", b"text\na\n", "no column 'body'; it has: text"),
     ],
 )

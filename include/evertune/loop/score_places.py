@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,11 +30,6 @@ class Place(NamedTuple):
         from pyarrow import fs
 
         return Path(self.path) if isinstance(self.system, fs.LocalFileSystem) else None
-
-    @property
-    def aside(self) -> Path | None:
-        """Where a sink of this machine is written until it is whole."""
-        return self.local and self.local.with_name(f"{self.local.name}.part")
 
 
 def of(address: str) -> Place:
@@ -72,7 +68,9 @@ def read_in_words(source: str, form: str) -> Iterator[None]:
     except FileNotFoundError as fault:
         raise UnfitError(f"There is no file {source}. Give a file with a column of texts.") from fault
     except (pa.ArrowInvalid, UnicodeDecodeError) as fault:
-        raise UnfitError(f"{source} cannot be read as {form}: {fault}. See that it is one, and whole.") from fault
+        raise UnfitError(
+            f"{source} cannot be read as {form}: {fault}. See that it is one, whole, and in UTF-8."
+        ) from fault
     except OSError as fault:
         raise UnreachableError(
             f"{source} cannot be read: {fault}. See that it is whole, and that its store answers."
@@ -88,14 +86,15 @@ def sink(address: str, source: str) -> Place:
     with _in_words(place, UnfitError):
         if _same(place, of(source)):
             raise UnfitError(f"{address} is the source itself, which would be lost. Name another file to write.")
-        if place.local is None or place.aside is None:
+        if place.local is None:
             place.system.get_file_info(place.path)  # whether the store answers at all; only writing tells more
             return place
         if place.local.is_dir():
             raise IsADirectoryError("it is a folder; name a file in it")
-        place.local.parent.mkdir(parents=True, exist_ok=True)
-        place.aside.open("wb").close()
-        place.aside.unlink()
+        if place.local.exists() and not place.local.is_file():
+            raise OSError("it is no file, and a file would take its place")
+        with _aside(place.local):
+            pass
     return place
 
 
@@ -108,15 +107,30 @@ def _same(one: Place, other: Place) -> bool:
 def deliver(whole: Path, to: Place) -> None:
     """Copy the file to the sink. An object store shows an upload only when it is whole; on a disk a rename does so."""
     with _in_words(to, EvertuneError):
-        if to.local is None or to.aside is None:
+        if to.local is None:
             _copy(whole, to.system, to.path)
             return
-        to.local.parent.mkdir(parents=True, exist_ok=True)
-        with files.full_disk_in_words(to.aside, "the scored file"):
-            _copy(whole, to.system, str(to.aside))
-            files.fsync(to.aside)
-        to.aside.replace(to.local)
+        with _aside(to.local) as aside:
+            with files.full_disk_in_words(aside, "the scored file"):
+                _copy(whole, to.system, str(aside))
+                files.fsync(aside)
+            aside.replace(to.local)
         files.fsync(to.local.parent)
+
+
+@contextlib.contextmanager
+def _aside(sink: Path) -> Iterator[Path]:
+    """A new file beside the sink, under a name that nobody else has; it is gone at the end, if it is still there.
+
+    Unlike those of :mod:`evertune.files` it is as private as whoever scores makes files: it holds what people wrote.
+    """
+    sink.parent.mkdir(parents=True, exist_ok=True)
+    aside = sink.with_name(f".{sink.name}.{secrets.token_hex(4)}")
+    aside.open("xb").close()
+    try:
+        yield aside
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _copy(whole: Path, system: fs.FileSystem, path: str) -> None:

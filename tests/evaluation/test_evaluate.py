@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.evaluation.made import pairs_of
+from tests.models import tiny
 from tests.support import small_project
 
 from evertune import files, text
@@ -136,6 +137,21 @@ def test_a_real_model_is_evaluated_beside_another(
     verdict = gate.judge(first, paired.load(Path(first.pairs)), project.gate, 0)
     assert verdict.opponent == "untuned"
     assert verdict.decision is Decision.REJECT
+
+
+def test_memory_that_runs_out_is_told_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hungry(*_: object) -> None:
+        np.empty(1 << 50)
+
+    tiny.base(tmp_path / "base")
+    with files.new_folder(tmp_path / "dataset") as folder:
+        write_dataset(folder, tmp_path / "base")
+    monkeypatch.setattr(evaluate, "_load", hungry)
+    with pytest.raises(UnfitError, match=r"ran out while small-reviews was evaluated .* choose a smaller base"):
+        evaluate.evaluate(
+            project_of(), "run", tmp_path / "dataset", tmp_path, None, 0, tmp_path / "base", tmp_path / "out"
+        )
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.integration

@@ -228,6 +228,24 @@ def test_a_sink_that_is_a_device_is_refused(served: Served, where: Settings, tmp
     assert (tmp_path / "out.parquet").is_fifo()
 
 
+def test_memory_that_runs_out_is_told_with_advice_and_costs_no_answer(
+    served: Served, where: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, sink = str(_file(tmp_path, TEXTS)), str(tmp_path / "out.parquet")
+    answer = served.answer
+
+    def hungry(texts: Sequence[str]) -> list[Prediction]:
+        if "d" in texts:
+            np.empty(1 << 50)
+        return answer(texts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(served, "answer", hungry)
+        with pytest.raises(UnfitError, match=r"ran out while .*in\.parquet was scored.*To make it fit: .*taskset"):
+            scoring.score(PROJECT, source, sink, where)
+    assert scoring.score(PROJECT, source, sink, where).kept == 6
+
+
 def test_parts_of_another_content_are_never_taken(served: Served, where: Settings, tmp_path: Path) -> None:
     source, sink = _file(tmp_path, TEXTS), str(tmp_path / "out.parquet")
     served.dies_at = "d"

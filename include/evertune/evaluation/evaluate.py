@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from evertune.evaluation.paired import (
     Pairs,
     Probabilities,
 )
+from evertune.models import shortage
 from evertune.project import Project
 from evertune.records import Evaluation, Recent, Scores, Slice, UnfitError
 
@@ -64,7 +66,8 @@ def evaluate(  # noqa: PLR0917  the contract between the rooms: callers name the
 
     Where the dataset has recent traffic to judge on, both answer that too, and it is kept apart.
     ``base`` is the untuned model's folder. Raises :class:`UnfitError` where the test split is empty, a slice column is
-    missing or a bundle knows none of the classes, and :class:`files.CorruptError` where a folder is not whole.
+    missing, a bundle knows none of the classes or memory runs out, and :class:`files.CorruptError` where a folder is
+    not whole.
     """
     version = files.verify(dataset)
     labels: tuple[str, ...] = tuple(files.read_json(dataset / "labels.json"))
@@ -72,23 +75,24 @@ def evaluate(  # noqa: PLR0917  the contract between the rooms: callers name the
     if not len(test.truth):
         raise UnfitError("The dataset has no test rows. Raise preparation.split.test, or draw more data.")
     columns = _slice_columns(project, test, labels)
-    model = _load(challenger)
-    answers, latency = _answers(model, labels, test), _latency(model, test)
-    old = None if champion is None else _load(champion)
-    opponents = {} if old is None else {CHAMPION: _answers(old, labels, test)}
-    opponents[MAJORITY] = baselines.majority(train.truth, len(labels), len(test.truth))
-    opponents[UNTUNED] = _untuned(base, train, test, len(labels))
-    pairs = Pairs(
-        row_ids=test.table["row_id"].to_pylist(),
-        labels=labels,
-        truth=test.truth,
-        challenger=answers,
-        opponents=opponents,
-        groups=paired.number_groups(test.table["group"].to_pylist()),
-        columns=columns,
-        min_slice_rows=project.evaluation.min_slice_rows,
-        recent=_recent(dataset, labels, model, old),
-    )
+    with _shortage_told(project, train, test):
+        model = _load(challenger)
+        answers, latency = _answers(model, labels, test), _latency(model, test)
+        old = None if champion is None else _load(champion)
+        opponents = {} if old is None else {CHAMPION: _answers(old, labels, test)}
+        opponents[MAJORITY] = baselines.majority(train.truth, len(labels), len(test.truth))
+        opponents[UNTUNED] = _untuned(base, train, test, len(labels))
+        pairs = Pairs(
+            row_ids=test.table["row_id"].to_pylist(),
+            labels=labels,
+            truth=test.truth,
+            challenger=answers,
+            opponents=opponents,
+            groups=paired.number_groups(test.table["group"].to_pylist()),
+            columns=columns,
+            min_slice_rows=project.evaluation.min_slice_rows,
+            recent=_recent(dataset, labels, model, old),
+        )
     facts = {
         "run_key": run_key,
         "dataset_version": version,
@@ -98,6 +102,11 @@ def evaluate(  # noqa: PLR0917  the contract between the rooms: callers name the
         "pairs": str(out / "pairs.parquet"),
     }
     return _write(scored(pairs, facts), pairs, out)
+
+
+def _shortage_told(project: Project, *splits: _Split) -> AbstractContextManager[None]:
+    longest = max(len(ids) for split in splits for ids in split.ids)
+    return shortage.told(f"{project.slug} was evaluated", [*shortage.shorter(longest), shortage.LARGER])
 
 
 def scored(pairs: Pairs, facts: dict[str, Any]) -> Evaluation:

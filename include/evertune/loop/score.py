@@ -20,6 +20,7 @@ from evertune.ledger import releases
 from evertune.loop import score_places as places
 from evertune.loop import score_texts
 from evertune.loop.followed import served_here
+from evertune.models import shortage
 from evertune.project import Project
 from evertune.records import EvertuneError, Record, Release, UnfitError
 from evertune.settings import Settings
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
 
 PART_ROWS = 5_000
 """Rows of a part: what a kill may cost, some seconds."""
+_LESS = (
+    "let fewer cores compute at once (taskset -c 0 evertune score …)",
+    "release a model that was tuned with a smaller preparation.max_tokens or base model",
+    "take a machine with more memory",
+)
+"""Ways to need less memory."""
 _OWN = ("label", "scores", "cut", "generation")
 Report = Callable[[int, int], None]
 
@@ -73,14 +80,19 @@ def score(
     that they are.
     ``column`` is the column with the texts, by default that of the project's data. ``report(done, rows)`` hears how far
     it is. Raises :class:`UnfitError` where the file is not what it should be or has no such column, or where ``sink``
-    cannot be written, before anything is scored; :class:`EvertuneError` where the project has no release.
+    cannot be written, before anything is scored, and where memory runs out; :class:`EvertuneError` where the project
+    has no release.
     """
     started = time.monotonic()
     column = column or str(project.data.columns.text)
     to = places.sink(sink, source)
     # Not by the sink: whoever finds only at the end that it was the wrong one names another and scores nothing again.
     workspace = settings.home / "scoring" / files.hash_of([project.slug, source, column])[:24]
-    with files.lock(workspace / "lock"), score_texts.opened(source, workspace, column) as reader:
+    with (
+        shortage.told(f"{source} was scored; what is scored is kept", _LESS),
+        files.lock(workspace / "lock"),
+        score_texts.opened(source, workspace, column) as reader,
+    ):
         rows = reader.metadata.num_rows
         _check(reader, source, column)
         wanted = _Plan(source, _fingerprint(reader, source), column, generation=0)

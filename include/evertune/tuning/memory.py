@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import struct
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psutil
 import torch
 
 from evertune import files
-from evertune.models import devices, positions
+from evertune.models import devices, positions, shortage
 from evertune.project.options import Method, Project, Tuning
 from evertune.records import JsonObject, Record, UnfitError
 from evertune.tuning import batches, hardware
@@ -137,43 +136,26 @@ def _cgroup_room() -> int:
         return 1 << 62
 
 
-@contextlib.contextmanager
-def shortage_told(project: Project, longest: int) -> Iterator[None]:
-    """Turn a want of memory into :class:`UnfitError` with advice: a retry would need as much again."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as fault:
-        if not _is_shortage(fault):
-            raise
-        first = str(fault).strip().splitlines()[:1] or [type(fault).__name__]
-        raise UnfitError(
-            f"Memory ran out while {project.slug} was tuned ({first[0]}). To make it fit: {_ways(project, longest)}. "
-            "If something else took the memory meanwhile, end that and run again."
-        ) from fault
-
-
-def _is_shortage(fault: BaseException) -> bool:
-    # On a CPU torch has no type of its own for it.
-    return isinstance(fault, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(fault)
+def shortage_told(project: Project, longest: int) -> AbstractContextManager[None]:
+    """A want of memory while the project is tuned becomes :class:`UnfitError` with the advice of :func:`preflight`."""
+    return shortage.told(f"{project.slug} was tuned", _ways(project, longest))
 
 
 def _advice(found: Preflight, project: Project) -> str:
     return (
         f"Tuning {project.slug} needs about {found.needed / 1e9:.1f} GB of memory, {found.available / 1e9:.1f} GB are "
-        f"free on {found.device}. To make it fit: {_ways(project, found.longest)}."
+        f"free on {found.device}. To make it fit: {'; '.join(_ways(project, found.longest))}."
     )
 
 
-def _ways(project: Project, longest: int) -> str:
+def _ways(project: Project, longest: int) -> list[str]:
     options = project.tuning
     ways = []
     if options.tokens_per_batch > 256:
         ways.append(f"set tuning.tokens_per_batch below {options.tokens_per_batch} (for example 256)")
-    if longest > 64:
-        ways.append(f"set preparation.max_tokens below {longest}")
+    ways += shortage.shorter(longest)
     if options.method is Method.FULL:
         ways.append("set tuning.method to lora")
         if not options.freeze_embeddings:
             ways.append("set tuning.freeze_embeddings to true")
-    ways.append("choose a smaller base model, or a machine with more memory")
-    return "; ".join(ways)
+    return [*ways, shortage.LARGER]

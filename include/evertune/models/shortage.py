@@ -1,0 +1,45 @@
+"""Memory that runs out, told in one sentence with advice, whoever computes: torch, ONNX Runtime, numpy or Arrow."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from evertune.records import EvertuneError, UnfitError
+
+LARGER = "choose a smaller base model, or a machine with more memory"
+_SAID = ("can't allocate memory", "out of memory", "failed to allocate memory", "bad_alloc")
+"""By torch on a CPU, by CUDA, and by ONNX Runtime with its arena and without: none has a type of its own for it that
+could be named here without importing it."""
+_SHORT = 64
+"""Tokens of a row below which shorter ones save next to nothing."""
+_SHOWN = 200
+
+
+def shorter(longest: int) -> list[str]:
+    """The advice to cut rows, of which the longest has so many tokens; none where that would not help."""
+    return [f"set preparation.max_tokens below {longest}"] if longest > _SHORT else []
+
+
+@contextlib.contextmanager
+def told(what: str, ways: Sequence[str]) -> Iterator[None]:
+    """Turn a want of memory into :class:`UnfitError` with advice: a retry would need as much again.
+
+    ``what`` was done meanwhile ("reviews was tuned"), and ``ways`` are what makes it fit.
+    """
+    try:
+        yield
+    except EvertuneError:
+        raise
+    except Exception as fault:
+        if not _is_shortage(fault):
+            raise
+        first = str(fault).strip().splitlines()[:1] or [type(fault).__name__]
+        raise UnfitError(
+            f"Memory ran out while {what} ({first[0][:_SHOWN]}). To make it fit: {'; '.join(ways)}. "
+            "If something else took the memory meanwhile, end that and run again."
+        ) from fault
+
+
+def _is_shortage(fault: Exception) -> bool:
+    return isinstance(fault, MemoryError) or any(words in str(fault).lower() for words in _SAID)

@@ -65,3 +65,9 @@ def test_mlflow_gets_the_same_figures() -> None:
     figures = _flat(Evaluation.model_validate({**facts, "recent": RECENT}))
     assert (figures["recent.f1"], figures["recent.champion.f1"], figures["test.f1"]) == (0.777, 0.666, 0.84)
     assert not any(name.startswith("recent") for name in _flat(Evaluation.model_validate(facts)))
+
+
+def test_what_somebody_should_look_at_is_told_letter_by_letter() -> None:
+    assert "To look at" not in shown(outcome())
+    told = shown(outcome(notes=("validation.expectations[0]: no row meets its row_condition [stars]",)))
+    assert "To look at:\n  • validation.expectations[0]: no row meets its row_condition [stars]\n" in told

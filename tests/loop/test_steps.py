@@ -105,6 +105,15 @@ def test_a_model_that_a_person_had_rolled_back_is_rejected_in_mlflow_too(
     assert verdict.reasons == ("it is better", "This very model was taken out of service.")
 
 
+def test_what_the_validation_wants_looked_at_is_part_of_the_outcome(
+    warm: Settings, run_key: str, project: Project
+) -> None:
+    ledger = engine.ready(warm.database_url)
+    assert outcome(ledger, run_key, project).notes == ()
+    record(warm, run_key, Step.VALIDATE, {"drawn": 3, "notes": ["no row meets its row_condition"]})
+    assert outcome(ledger, run_key, project).notes == ("no row meets its row_condition",)
+
+
 def test_such_a_reject_counts_although_mlflow_is_away(
     warm: Settings, judged: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,16 +25,7 @@ def show(outcome: Outcome, console: Console) -> None:
         if outcome.recent is not None:
             console.print(_recent(outcome, outcome.recent))
         console.print(_per_class(outcome))
-    if outcome.rows is not None:
-        rows = outcome.rows
-        console.print(
-            f"Rows: {rows.drawn} drawn, {rows.unlabelled} without a clear label, {rows.quarantined} quarantined, "
-            f"{rows.deduplicated} duplicates; {rows.train} train, {rows.validation} validation, {rows.test} test. "
-            f"Data version {(outcome.data_version or '')[:12]}.",
-            highlight=False,
-        )
-        if rows.traffic is not None:
-            _show_traffic(rows.traffic, console)
+    _show_data(outcome, console)
     if outcome.verdict is not None:
         colour = _COLOURS[outcome.verdict.decision]
         console.print(f"\nVerdict: [bold {colour}]{outcome.verdict.decision}[/]", highlight=False)
@@ -58,6 +49,23 @@ def _sides(outcome: Outcome) -> dict[str, Scores]:
     if outcome.metrics is not None:
         sides["fine-tuned"] = outcome.metrics
     return sides
+
+
+def _show_data(outcome: Outcome, console: Console) -> None:
+    if outcome.rows is not None:
+        rows = outcome.rows
+        console.print(
+            f"Rows: {rows.drawn} drawn, {rows.unlabelled} without a clear label, {rows.quarantined} quarantined, "
+            f"{rows.deduplicated} duplicates; {rows.train} train, {rows.validation} validation, {rows.test} test. "
+            f"Data version {(outcome.data_version or '')[:12]}.",
+            highlight=False,
+        )
+        if rows.traffic is not None:
+            _show_traffic(rows.traffic, console)
+    if outcome.notes:
+        console.print("To look at:")
+    for note in outcome.notes:
+        console.print(f"  • {note}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _show_traffic(rows: TrafficCounts, console: Console) -> None:

@@ -41,6 +41,7 @@ def outcome(engine: Engine, run_key: str, project: Project) -> Outcome:
         project=project.slug,
         data_version=dataset.version if dataset else None,
         rows=dataset.rows if dataset else None,
+        notes=done.get(Step.VALIDATE, {}).get("notes", ()),
         method=project.tuning.method,
         metrics=evaluation.challenger if evaluation else None,
         baseline=evaluation.baselines if evaluation else {},

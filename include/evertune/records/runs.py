@@ -196,6 +196,8 @@ class Outcome(Record):
     project: str
     data_version: str | None = None
     rows: RowCounts | None = None
+    notes: tuple[str, ...] = ()
+    """What the validation found that stops nothing and somebody should look at."""
     method: str
     metrics: Scores | None = None
     baseline: dict[str, Scores] = Field(default_factory=dict)

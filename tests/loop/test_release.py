@@ -210,6 +210,47 @@ def test_a_release_over_another_generation_than_the_person_saw_is_refused(
     assert evertune("release", "promote", SLUG, "--model-version", "3", "--expected", "4")["generation"] == 5
 
 
+def test_two_people_who_go_back_one_after_the_other_go_back_one_model(
+    registry: Registry, project: Project, ledger: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2, 3):
+        night(ledger, registry, number)
+    monkeypatch.setenv("LOGNAME", "bob")
+    assert evertune("release", "rollback", SLUG)["model_version"] == 2
+    monkeypatch.setenv("LOGNAME", "ann")
+    done = CliRunner().invoke(app, ["release", "rollback", SLUG])
+    assert isinstance(done.exception, StaleError)
+    assert "bob has gone back already, at 2" in str(done.exception)
+    assert "Generation 4, with model version 2, answers now, and nothing was changed" in str(done.exception)
+    assert current(ledger).generation == 4
+    further = str(done.exception).partition("evertune release rollback ")[2].rstrip(".").split()
+    assert evertune("release", "rollback", *further)["model_version"] == 1, "who says so goes back further"
+    assert evertune("release", "rollback", SLUG, "--to", "2")["model_version"] == 2, "and who names a goal"
+
+
+def test_who_goes_back_twice_means_it(registry: Registry, project: Project, ledger: Engine) -> None:
+    for number in (1, 2, 3):
+        night(ledger, registry, number)
+    assert [evertune("release", "rollback", SLUG)["model_version"] for _ in range(2)] == [2, 1]
+
+
+def test_it_is_shown_which_model_takes_the_place_of_which(registry: Registry, project: Project, ledger: Engine) -> None:
+    for number in (1, 2):
+        night(ledger, registry, number)
+    for command, told in (
+        (["rollback", SLUG], "generation 3 answers with model version 1, in place of 2 (generation 2)."),
+        (["promote", SLUG, "--model-version", "2"], "generation 4 answers with model version 2, in place of 1"),
+    ):
+        done = CliRunner().invoke(app, ["release", *command], env={"COLUMNS": "200"}, catch_exceptions=False)
+        assert f"{SLUG}: {told}" in done.stdout
+
+
+def test_the_first_release_takes_nobodys_place(registry: Registry, project: Project, ledger: Engine) -> None:
+    night(ledger, registry, 1, approval=True)
+    done = CliRunner().invoke(app, ["release", "promote", SLUG], catch_exceptions=False)
+    assert done.stdout == f"{SLUG}: generation 1 answers with model version 1.\n"
+
+
 def test_a_form_is_about_what_answered_when_it_was_sent(
     environment: Settings, registry: Registry, project: Project, ledger: Engine
 ) -> None:

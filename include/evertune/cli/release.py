@@ -11,6 +11,7 @@ from rich.table import Table
 from evertune.cli import output, user
 from evertune.project.load import find, load
 from evertune.records import Release
+from evertune.settings import Settings
 from evertune.settings import load as load_settings
 
 app = typer.Typer(help="Promote or refuse a model version, or go back to an earlier one.", no_args_is_help=True)
@@ -38,7 +39,8 @@ def promote(
 
     where = load_settings()
     loaded, by = load(find(project, where)), user.name()
-    _tell(promote_by_hand(loaded, where, by=by, model_version=model_version, expected=expected, reason=reason), json)
+    done = promote_by_hand(loaded, where, by=by, model_version=model_version, expected=expected, reason=reason)
+    _tell(done, where, json)
 
 
 @app.command()
@@ -66,14 +68,15 @@ def rollback(
     reason: Reason = "",
     json: output.Json = False,
 ) -> None:
-    """Let the model of an earlier generation answer again, as a new generation."""
+    """Let the model of an earlier generation answer again, as a new generation.
+
+    Where somebody else has gone back already, a rollback to the one before wants --expected.
+    """
     from evertune.loop import rollback as roll_back
 
     where = load_settings()
-    _tell(
-        roll_back(load(find(project, where)), where, by=user.name(), to=to, expected=expected, reason=reason),
-        json,
-    )
+    done = roll_back(load(find(project, where)), where, by=user.name(), to=to, expected=expected, reason=reason)
+    _tell(done, where, json)
 
 
 @app.command("list")
@@ -97,11 +100,17 @@ def history(project: output.ProjectName, json: output.Json = False) -> None:
     output.people.print(table)
 
 
-def _tell(release: Release, json: bool) -> None:
+def _tell(release: Release, where: Settings, json: bool) -> None:
+    from evertune.ledger import engine, releases
+
     if json:
         output.print_json(release.model_dump(mode="json"))
-    else:
-        output.people.print(
-            f"{release.project}: generation {release.generation} answers with model version {release.model_version}.",
-            highlight=False,
-        )
+        return
+    past = releases.history(engine.ready(where.database_url), release.project)
+    before = next((one for one in past if one.generation == release.generation - 1), None)
+    instead = f", in place of {before.model_version} (generation {before.generation})" if before else ""
+    output.people.print(
+        f"{release.project}: generation {release.generation} answers with model version {release.model_version}"
+        f"{instead}.",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip

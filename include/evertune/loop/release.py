@@ -15,8 +15,9 @@ from sqlalchemy import Engine
 from evertune.files import CorruptError
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger import releases, runs
+from evertune.ledger.columns import printable
 from evertune.project import Project
-from evertune.records import Decision, EvertuneError, Release
+from evertune.records import Decision, EvertuneError, Release, StaleError
 from evertune.settings import Settings
 
 if TYPE_CHECKING:
@@ -76,14 +77,16 @@ def rollback(
     """Let an earlier generation's model answer again, as a new generation; ``to`` is the one before by default.
 
     ``expected`` is as in :func:`promote_by_hand`; with it, the same rollback again changes nothing more. Without it,
-    going back twice goes back two models.
-    Its files are looked at first, as in :func:`promote_by_hand`.
+    who goes back twice goes back two models; but two people, one right after the other, mean the same model, so that
+    :class:`StaleError` is raised for the second. Its files are looked at first, as in :func:`promote_by_hand`.
     """
     from evertune.releases import promote
 
     engine = ledger_engine.ready(settings.database_url)
     if expected is None:
         now = releases.current(engine, project.slug)
+        if now and to is None:
+            _check_not_gone_back(now, by)
         expected = now.generation if now else 0
     release = promote.repeated(engine, project.slug, by, to, expected)
     if release is None:
@@ -94,6 +97,17 @@ def rollback(
         )  # fmt: skip
     mend_alias(settings, project.slug, engine)
     return release
+
+
+def _check_not_gone_back(now: Release, by: str) -> None:
+    from evertune.releases import promote
+
+    if now.kind == promote.ROLLBACK and now.approved_by != printable(by):
+        raise StaleError(
+            f"{now.approved_by} has gone back already, at {now.created:%Y-%m-%d %H:%M} UTC. Generation "
+            f"{now.generation}, with model version {now.model_version}, answers now, and nothing was changed. To go "
+            f"back further: evertune release rollback {now.project} --expected {now.generation}"
+        )
 
 
 def answered_at(project: Project, settings: Settings, when: datetime) -> int:

@@ -80,7 +80,45 @@ def test_with_few_judged_rows_the_frozen_ones_decide_as_ever(rows: int, judged_o
     verdict = judge(test, traffic(won_and_lost(30, 1, rows)))
     assert verdict.judged_on == judged_on
     if judged_on == "test":
-        assert verdict == judge(test, None)
+        plain = judge(test, None)
+        assert verdict == plain.model_copy(update={"reasons": verdict.reasons})
+        why = "The 99 labelled rows of traffic are set aside: a proof on them takes 100."
+        assert verdict.reasons == (*plain.reasons, why)
+
+
+def in_groups(pairs: Pairs, groups: int) -> Pairs:
+    return dataclasses.replace(pairs, groups=np.arange(len(pairs)) % groups)
+
+
+@pytest.mark.parametrize(("groups", "looks", "judged_on"), [(5, 0, "test"), (6, 0, "traffic"), (6, 1, "test")])
+def test_many_rows_of_few_documents_leave_the_frozen_ones_to_decide(groups: int, looks: int, judged_on: str) -> None:
+    """Five documents: were the challenger better in each, chance would be that good once in 32, and 33 is asked for."""
+    test, all_won = won_and_lost(120, 60, 2000), pairs_of(np.ones(500, bool), np.arange(500) < 100)
+    verdict = judge(test, traffic(in_groups(all_won, groups)), looks)
+    assert (verdict.judged_on, verdict.decision) == (judged_on, Decision.PROMOTE)
+    if judged_on == "test":
+        assert verdict.reasons[:-1] == judge(test, None, looks).reasons
+        assert f"The 500 labelled rows of traffic are set aside: they are of {groups} groups" in verdict.reasons[-1]
+        assert f"on fewer than {gate.fewest_groups(0.95, looks)} no gain can be proven" in verdict.reasons[-1]
+
+
+@pytest.mark.parametrize("looks", [0, 1, 5, 40])
+def test_as_many_groups_as_are_asked_for_can_prove_a_gain_and_one_fewer_cannot(looks: int) -> None:
+    fewest = gate.fewest_groups(0.95, looks)
+    test, all_won = won_and_lost(30, 30, 2000), pairs_of(np.ones(600, bool), np.zeros(600, bool))
+    assert judge(test, traffic(in_groups(all_won, fewest)), looks).checks["gain is proven"]
+    alone = in_groups(all_won, fewest - 1)
+    assert not gate.judge(evaluation_of(alone), alone, Gate(), looks).checks["gain is proven"]
+
+
+def test_rows_that_would_decide_are_of_groups_enough_for_the_next_look() -> None:
+    """Six documents of 80 rows; the next look takes eight, however clear the gain is in the five that show one."""
+    document, place = np.arange(480) % 6, np.arange(480) // 6
+    ours = np.where(document == 5, place >= 10, True)
+    theirs = np.where(document == 5, True, place >= 20)
+    pairs = dataclasses.replace(pairs_of(ours, theirs), groups=document)
+    assert gate.fewest_groups(0.95, 1) == 8
+    assert judge(won_and_lost(30, 30, 2000), traffic(pairs)).more_rows == 2 * 80
 
 
 def test_few_heavy_rows_are_not_many() -> None:

@@ -215,6 +215,16 @@ def test_of_what_a_retrain_can_use_the_split_says_what_is_judged_on(where: Setti
     assert found.judged == pytest.approx(judged)
 
 
+def test_what_is_judged_on_is_counted_in_groups_too(where: Settings, project: Project) -> None:
+    share = project.retraining.judged_share
+    names = [f"document {number}" for number in range(20)]
+    judged = [name for name in names if position(name, project.preparation.split.salt) < share]
+    for id_ in fill(where.home, [answer(n, answered=NOW - timedelta(hours=1), group=names[n % 20]) for n in range(60)]):
+        label(where, id_, "a", origin="expert")
+    assert 0 < len(judged) < 20
+    assert usable(where, project) == (60, 3 * len(judged), len(judged))
+
+
 def test_rows_that_weigh_unlike_are_worth_fewer_to_judge_on(where: Settings, project: Project) -> None:
     for number, id_ in enumerate(answers(where, 60)):
         label(where, id_, "a", origin="expert", probability=0.1 + 0.8 * (number % 2))
@@ -229,4 +239,4 @@ def test_rows_that_weigh_unlike_are_worth_fewer_to_judge_on(where: Settings, pro
 def test_complaints_are_of_no_use_to_a_retrain(where: Settings, project: Project) -> None:
     for id_ in answers(where, 20):
         label(where, id_, "b")
-    assert usable(where, project) == (0, 0.0)
+    assert usable(where, project) == (0, 0.0, 0)

@@ -129,11 +129,12 @@ class Loop:
 
     def send(  # noqa: PLR0917 - what is sent, and how
         self, kind: str, count: int = 100, generation: int = 1, labels: bool = False, canned: int = 0,
-        canned_kind: str | None = None,
+        canned_kind: str | None = None, documents: int = 0,
     ) -> list[str]:  # fmt: skip
         """Texts are answered, an hour all together, and drained; with ``labels`` people say that all was right.
 
-        The last ``canned`` of them are three texts again and again, or of a kind of their own.
+        The last ``canned`` of them are three texts again and again, or of a kind of their own. They are of
+        so many ``documents``, or of one each.
         """
         first, self.sent = self.sent, self.sent + count
         made = []
@@ -143,7 +144,8 @@ class Loop:
             said = predicted(often if number >= first + count - canned else f"{kind} {number}")
             output = {"label": said.label, "scores": list(said.scores), "cut": False, "tokens": 3}
             made.append(answer(number, "spam", text=said.text, generation=generation, output=output,
-                               embedding=said.embedding, received=self.now, answered=self.now))  # fmt: skip
+                               embedding=said.embedding, received=self.now, answered=self.now,
+                               group=f"document {number % documents}" if documents else None))  # fmt: skip
         ids = self.log(made)
         if labels:
             truths = [predicted(one.text).label for one in made]
@@ -211,6 +213,17 @@ def test_drift_without_labels_asks_for_labels_and_then_one_retrain_starts(loop: 
     assert again.alert.status == AlertStatus.TRIGGERED
     assert [one.key for one in triggers.pending(loop.ledger, "spam")] == [watched.alert.key]
     assert len(alerts.history(loop.ledger, "spam")) == 1
+
+
+def test_labels_of_few_documents_are_not_enough_for_a_retrain(loop: Loop) -> None:
+    loop.send("editorial")
+    loop.send("editorial", labels=True, documents=8)
+    watched = loop.watch()
+    assert watched.alert is not None
+    assert (watched.alert.status, watched.wakes) == (AlertStatus.OPEN, False)
+    assert "no gain can be proven on fewer than 4, so labels of about" in watched.alert.ruling
+    loop.send("editorial", labels=True, documents=50)
+    assert loop.watch().wakes
 
 
 def test_the_release_that_answers_an_alert_knows_its_traffic(loop: Loop) -> None:
@@ -357,7 +370,7 @@ def test_labels_are_counted_by_the_databases_clock(loop: Loop, monkeypatch: pyte
 
     def usable(*parts: object) -> labels.Usable:
         asked.append(parts[-1])
-        return labels.Usable(0, 0.0)
+        return labels.Usable(0, 0.0, 0)
 
     monkeypatch.setattr(engines, "clock", lambda _: moment)
     monkeypatch.setattr(labels, "usable", usable)

@@ -48,6 +48,23 @@ def test_no_retrain_starts_that_could_not_show_its_gain() -> None:
     assert "about 400 more" in decide(ALERT, Facts(labels=0), POLICY, RETRAINING, NOW).why
 
 
+def test_many_rows_of_few_groups_are_not_enough_to_judge_on() -> None:
+    few = Facts(labels=500, judged=150, groups=5, fewest_groups=6)
+    ruling = decide(ALERT, few, POLICY, RETRAINING, NOW)
+    assert (ruling.retrain, ruling.ask_for_labels) == (False, True)
+    assert "those to judge on are of 5 groups" in ruling.why
+    assert "fewer than 6, so labels of about 4 more groups" in ruling.why
+    assert decide(ALERT, few._replace(groups=6), POLICY, RETRAINING, NOW).retrain
+    both = decide(ALERT, few._replace(judged=85), POLICY, RETRAINING, NOW)
+    assert "about 50 more labels; those to judge on are of 5 groups" in both.why
+
+
+def test_where_each_row_is_a_group_rows_alone_are_asked_for() -> None:
+    assert "groups" not in decide(ALERT, Facts(labels=0, fewest_groups=6), POLICY, RETRAINING, NOW).why
+    three = RETRAINING.model_copy(update={"fewest_judged": 3})
+    assert "groups" in decide(ALERT, Facts(400, judged=4, groups=4, fewest_groups=6), POLICY, three, NOW).why
+
+
 def test_as_many_labels_as_are_asked_for_are_enough_to_judge_on() -> None:
     assert POLICY.fewest_labels * RETRAINING.judged_share >= RETRAINING.fewest_judged
 

@@ -6,8 +6,9 @@
 * **not enough evidence**: anything else, with how many more test rows would decide.
 * **unchanged**: it answers every test row exactly as the champion does.
 
-Where there is recent labelled traffic enough, the gain has to be shown there, on rows that no model was trained on and
-that count by how they were picked; on the frozen test rows it is then enough that no loss beyond a margin is possible.
+Where there is recent labelled traffic enough, in rows and in groups, the gain has to be shown there, on rows that no
+model was trained on and that count by how they were picked; on the frozen test rows it is then enough that no loss
+beyond a margin is possible.
 Guards and slices are judged on the frozen rows all the same. Why: docs/decisions/0009-learning-from-traffic.md.
 
 The proof gets stricter with every challenger to one champion, so that the chance of *ever* promoting a model that is
@@ -38,6 +39,11 @@ def spent(confidence: float, looks: int) -> float:
     return (1 - confidence) * 6 / (math.pi * (looks + 1)) ** 2
 
 
+def fewest_groups(confidence: float, looks: int) -> int:
+    """Groups of rows below which the next challenger can prove no gain: n of them show no p below 2^-n."""
+    return math.ceil(-math.log2(spent(confidence, looks)))
+
+
 def judge(
     evaluation: Evaluation, pairs: Pairs, policy: Gate, looks: int, retraining: Retraining | None = None
 ) -> Verdict:
@@ -52,7 +58,7 @@ def judge(
     if _same_answers(pairs) and (pairs.recent is None or _same_answers(pairs.recent)):
         return _unchanged(len(pairs))
     options = retraining or Retraining()
-    traffic = _traffic(pairs, options) if retraining is not None else None
+    traffic, set_aside = (None, ()) if retraining is None else _traffic(pairs, policy, looks, options)
     judged = traffic or pairs
     primary = _primary(judged, policy, looks, TEST if traffic is None else TRAFFIC)
     findings = [] if champion is None else [*_guards(pairs, policy), *_slices(pairs, policy)]
@@ -66,6 +72,7 @@ def judge(
             reasons.figures(primary, judged, policy, looks),
             reasons.because(primary, policy, decision, more_rows),
             *(finding.reason for finding in findings if finding.reason),
+            *set_aside,
         ),
         gain=primary.gains.gain,
         interval=(primary.lower, primary.upper),
@@ -106,11 +113,16 @@ def _same_answers(pairs: Pairs) -> bool:
     return champion is not None and np.array_equal(champion, pairs.challenger)
 
 
-def _traffic(pairs: Pairs, options: Retraining) -> Pairs | None:
-    """The recent traffic, where it is as much as a proof on it takes."""
+def _traffic(pairs: Pairs, policy: Gate, looks: int, options: Retraining) -> tuple[Pairs | None, tuple[str, ...]]:
+    """The recent traffic, where it is as much as a proof on it takes; else why it is not."""
     recent = pairs.recent
-    enough = recent is not None and CHAMPION in recent.opponents and recent.effective_rows >= options.fewest_judged
-    return recent if enough else None
+    if recent is None or CHAMPION not in recent.opponents:
+        return None, ()
+    if recent.effective_rows < options.fewest_judged:
+        return None, (reasons.too_few_rows(recent, options.fewest_judged),)
+    if (groups := len(np.unique(recent.groups))) < (fewest := fewest_groups(policy.confidence, looks)):
+        return None, (reasons.too_few_groups(recent, groups, fewest),)
+    return recent, ()
 
 
 def _frozen(pairs: Pairs, policy: Gate, margin: float) -> Finding:
@@ -213,4 +225,6 @@ def _more_rows(primary: Primary, policy: Gate, looks: int) -> int | None:
     if not distances:
         return None
     variance = max(gains.variance, 1 / gains.rows)
-    return max(math.ceil(variance / max(distances) ** 2) - gains.rows, 1)
+    groups = fewest_groups(policy.confidence, looks + 1) / len(gains.each)  # new rows come in groups as large as these
+    rows = max(variance / max(distances) ** 2, gains.rows * groups)
+    return max(math.ceil(rows) - gains.rows, 1)

@@ -104,6 +104,23 @@ def _rows(judged_on: str, pairs: Pairs) -> str:
     return told if effective == len(pairs) else f"{told}, weighted by how they were picked and worth {effective:,}"
 
 
+def too_few_rows(recent: Pairs, fewest: int) -> str:
+    """Why recent traffic judges nothing."""
+    return f"{_set_aside(recent)}: a proof on them takes {fewest:,}."
+
+
+def too_few_groups(recent: Pairs, groups: int, fewest: int) -> str:
+    """The same where many rows belong together."""
+    return (
+        f"{_set_aside(recent)}: they are of {groups} group{'s' * (groups != 1)} (documents, customers), and on "
+        f"fewer than {fewest} no gain can be proven."
+    )
+
+
+def _set_aside(recent: Pairs) -> str:
+    return f"The {_rows(TRAFFIC, recent)} are set aside"
+
+
 def _value(metric: Metric, pairs: Pairs, answers: NDArray[np.float32]) -> str:
     heavy = np.ones(len(pairs)) if pairs.weights is None else pairs.weights
     totals = (metrics.features(metric, pairs.truth, answers) * heavy[:, None]).sum(axis=0)

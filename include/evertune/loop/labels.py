@@ -49,6 +49,8 @@ class Usable(NamedTuple):
     rows: int
     judged: float
     """Of these, what a model would be judged on, as rows of equal weight."""
+    groups: int
+    """Documents, customers or, where there are none, texts that those to judge on belong to."""
 
 
 def freeze(project: Project, settings: Settings, now: datetime | None = None) -> Frozen | None:
@@ -82,9 +84,13 @@ def usable(project: Project, settings: Settings, window: Window, classes: Sequen
     }
     groups = [row.group or row_id(text) for text, row in texts.items()]
     sides = recent.sides(groups, [True] * len(groups), project.preparation.split, project.retraining, frozenset())
-    chances = [row.probability for row, side in zip(texts.values(), sides, strict=True) if side == RECENT]
-    weights = recent.weights(np.array([np.nan if one is None else one for one in chances], np.float64))
-    return Usable(rows=len(texts), judged=recent.effective(weights))
+    judged = [
+        (row.probability, group)
+        for row, group, side in zip(texts.values(), groups, sides, strict=True)
+        if side == RECENT
+    ]
+    weights = recent.weights(np.array([np.nan if chance is None else chance for chance, _ in judged], np.float64))
+    return Usable(len(texts), recent.effective(weights), len({group for _, group in judged}))
 
 
 def without_complaints(

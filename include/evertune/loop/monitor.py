@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import structlog
 from sqlalchemy import Engine
 
-from evertune.ledger import alerts, releases, triggers, windows
+from evertune.ledger import alerts, releases, runs, triggers, windows
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger.alerts import AlertEntry, Standing
 from evertune.loop import copies, labels, notify, traffic
@@ -201,12 +201,15 @@ def decide(project: Project, settings: Settings) -> Alert | None:
     engine = ledger_engine.ready(settings.database_url)
     _reconcile(engine, project, settings)
     waiting = alerts.open_one(engine, project.slug)
-    usable = _labels(engine, project, settings, waiting) if waiting else Usable(0, 0.0)
+    usable = _labels(engine, project, settings, waiting) if waiting else Usable(0, 0.0, 0)
+    fewest = _fewest_groups(engine, project, waiting) if waiting else 0
 
     def rule(alert: AlertEntry, standing: Standing) -> tuple[bool, str]:
         if waiting is None or alert.key != waiting.key:
             return False, alert.ruling  # raised this moment: the next look has its labels counted
-        facts = policy.Facts(usable.rows, usable.judged, standing.retrains, standing.generation, standing.working)
+        facts = policy.Facts(
+            usable.rows, usable.judged, standing.retrains, standing.generation, standing.working, usable.groups, fewest
+        )
         ruling = policy.decide(alert, facts, project.monitoring.policy, project.retraining, standing.now)
         return ruling.retrain, ruling.why
 
@@ -221,11 +224,18 @@ def _labels(engine: Engine, project: Project, settings: Settings, alert: AlertEn
     about = windows.get(engine, alert.project, alert.window)
     release = releases.current(engine, alert.project)
     if about is None or release is None or release.generation != alert.generation:
-        return Usable(0, 0.0)  # the ruling says that what it accuses no longer answers
+        return Usable(0, 0.0, 0)  # the ruling says that what it accuses no longer answers
     known, _ = references.learned(engine, alert.project, release)
     with ledger_engine.reading(engine) as session:
         now = ledger_engine.clock(session)
     return labels.usable(project, settings, about, known.labels, now)
+
+
+def _fewest_groups(engine: Engine, project: Project, alert: AlertEntry) -> int:
+    """That the gate would ask for were the retrain judged now."""
+    from evertune.evaluation import gate
+
+    return gate.fewest_groups(project.gate.confidence, runs.looks(engine, project.slug, alert.generation))
 
 
 def _reconcile(engine: Engine, project: Project, settings: Settings) -> None:

@@ -27,6 +27,10 @@ class Facts(NamedTuple):
     """The release that answers."""
     working: bool = False
     """Whether a run is active, which a new request would wait for."""
+    groups: int = 0
+    """That the rows to judge on belong to."""
+    fewest_groups: int = 0
+    """On fewer no gain can be proven."""
 
 
 class Ruling(NamedTuple):
@@ -67,13 +71,24 @@ def _asks(facts: Facts, policy: Policy, retraining: Retraining) -> str:
         return ""
     missing = max(policy.fewest_labels - facts.labels, 0)
     unjudged = retraining.fewest_judged - facts.judged
+    ungrouped = facts.fewest_groups - facts.groups
+    asks = []
     if unjudged > 0:
         more = max(missing, math.ceil(unjudged / retraining.judged_share))
-        return (
-            f"{facts.labels} of the drifted texts have a usable label, worth {facts.judged:.0f} rows to judge on, and "
-            f"{retraining.fewest_judged} are needed for that, so about {more} more labels"
+        asks.append(
+            f"worth {facts.judged:.0f} rows to judge on, and {retraining.fewest_judged} are needed for that, so about "
+            f"{more} more labels"
         )
-    return f"{facts.labels} of the drifted texts have a usable label, {missing} more are needed" if missing else ""
+    elif missing:
+        asks.append(f"{missing} more are needed")
+    # Where each row is a group, those that come with the rows that are missing are enough.
+    if ungrouped > 0 and (unjudged <= 0 or facts.groups < facts.judged):
+        more = math.ceil(ungrouped / retraining.judged_share)
+        asks.append(
+            f"those to judge on are of {facts.groups} group{'s' * (facts.groups != 1)} (documents, customers) "
+            f"and no gain can be proven on fewer than {facts.fewest_groups}, so labels of about {more} more groups"
+        )
+    return f"{facts.labels} of the drifted texts have a usable label, {'; '.join(asks)}" if asks else ""
 
 
 def _waits(retrains: Sequence[datetime], policy: Policy, now: datetime) -> str:

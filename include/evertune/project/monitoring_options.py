@@ -63,8 +63,8 @@ class Policy(Options):
     """Answers that the alert must rest on."""
     fewest_labels: Annotated[int, Field(ge=0)] = 400
     """Texts of the drifted traffic that must have a usable label, to learn and to judge from; so many more that
-    `retraining.fewest_judged` of them are to judge on. Until then labels are asked for and nothing is retrained. `0`:
-    retrain without."""
+    `retraining.fewest_judged` of them are to judge on, of as many groups as a proof takes. Until then labels are asked
+    for and nothing is retrained. `0`: retrain without."""
     cooldown_hours: Annotated[float, Field(ge=0, le=24 * 365)] = 12.0
     """Hours between the starts of two retrains for drift, by the database's clock."""
     retrains_per_week: Annotated[int, Field(ge=0, le=1000)] = 3
@@ -99,7 +99,8 @@ class Retraining(Options):
     days: Annotated[int, Field(ge=1, le=3650)] = 90
     """Labels older than this are left out."""
     fewest_judged: Annotated[int, Field(ge=1)] = 100
-    """Judged rows of traffic that a proof on them takes; with fewer, the gate judges on the frozen test rows alone."""
+    """Judged rows of traffic that a proof on them takes; with fewer, or where they are of too few groups (documents,
+    customers) for any proof, the gate judges on the frozen test rows alone."""
     frozen_margin: Annotated[float, Field(gt=0, lt=1)] = 0.02
     """Largest loss of the primary metric on the frozen test rows that is accepted for a gain on traffic."""
 

@@ -181,6 +181,8 @@ def check_windows(slug: str) -> None:
                 get_current_context()["ti"].xcom_push(key="report", value=report)
     for one in tested:
         log.info("window %s: evidence %.3g, raised by %s", one.window, one.evidence, list(one.raised) or "nothing")
+        if one.faded:
+            log.info("  the open alert was left by %s", list(one.faded))
         for found in one.findings:
             log.info("  %s: effect %.3f of %.3f, p %.3g", found.signal, found.effect, found.smallest, found.p)
 

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from evertune.cli.main import app
 from evertune.loop import monitor
-from evertune.loop.monitor import Tested as Found
 from evertune.loop.monitor import Watched
+from evertune.loop.window_findings import Tested as Found
 from evertune.records import Alert, AlertStatus, Explanation, Finding, Signal
 from evertune.settings import Settings
 
@@ -26,7 +26,9 @@ ALERT = Alert(
 
 
 def found(number: int, **changes: object) -> Found:
-    made = Found(window=number, generation=1, rows=500, labelled=20, findings=(), evidence=0.01, raised=(), report="")
+    made = Found(
+        window=number, generation=1, rows=500, labelled=20, findings=(), evidence=0.01, raised=(), faded=(), report=""
+    )
     return made.model_copy(update=changes)
 
 
@@ -45,11 +47,16 @@ def run(where: Settings, patch: pytest.MonkeyPatch, watched: Watched, *options: 
 def test_an_alert_is_told_with_what_changed_and_what_is_to_be_done(
     where: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tested = (found(1), found(2, findings=(MOVED,), evidence=9e5, raised=(Signal.EMBEDDING,)))
+    tested = (
+        found(1),
+        found(1, findings=(MOVED,), faded=(Signal.F1,)),
+        found(2, findings=(MOVED,), evidence=9e5, raised=(Signal.EMBEDDING,)),
+    )
     watched = Watched(project="small-reviews", windows=(), tested=tested, lost=3, unreported=2, alert=ALERT, wakes=True)
     told = run(where, monkeypatch, watched)
     assert "not tested: an older release" in told
     assert "ALERT: embedding" in told
+    assert "embedding 0.40; faded: f1" in told
     assert "3 records were passed over" in told
     assert "2 of the newest windows have no report" in told
     assert "Alert drift-1-2 (embedding) is triggered. A retrain is asked for" in told

@@ -111,6 +111,58 @@ def test_later_windows_extend_the_open_alert(ledger: Engine, champion: Run) -> N
     assert (found.key, found.until, found.rows) == ("drift-1-1", 2, 600)
     assert found.signals == (Signal.EMBEDDING, Signal.F1)
     assert len(alerts.history(ledger, "spam")) == 1
+    told = [event.payload for event in events.undelivered(ledger) if event.kind == events.Kind.ALERT]
+    assert [(one["window"], one["signals"], one.get("further")) for one in told] == [
+        (1, ["embedding"], None),
+        (2, ["embedding", "f1"], ["f1"]),
+    ]
+    raised(ledger, window(ledger, 3), (Signal.F1,))
+    assert len([event for event in events.undelivered(ledger) if event.kind == events.Kind.ALERT]) == 2
+
+
+def faded(ledger: Engine, of: Window, *signals: Signal) -> AlertEntry | None:
+    return alerts.record(ledger, of, [finding(0.0)], Evidence(until=of.until), (), faded=signals)
+
+
+def test_an_alert_closes_when_its_last_signal_has_faded(ledger: Engine, champion: Run) -> None:
+    raised(ledger, window(ledger, 1), (Signal.EMBEDDING, Signal.OUTPUT))
+    left = faded(ledger, window(ledger, 2), Signal.OUTPUT)
+    assert left is not None
+    assert (left.status, left.signals) == (AlertStatus.OPEN, EMBEDDING)
+    third = window(ledger, 3)
+    assert [faded(ledger, third, Signal.EMBEDDING) for _ in range(2)] == [None, None]
+    (told,) = alerts.history(ledger, "spam")
+    assert (told.status, told.signals, told.closed is not None) == (AlertStatus.FADED, EMBEDDING, True)
+    assert alerts.rule(ledger, "spam", yes) is None
+    assert triggers.pending(ledger, "spam") == []
+    over = [event for event in events.undelivered(ledger) if event.kind == events.Kind.FADED]
+    assert [event.payload for event in over] == [
+        {"alert": "drift-1-1", "generation": 1, "window": 3, "signals": ["embedding"]}
+    ]
+    fourth = window(ledger, 4)
+    assert alerts.answered_effects(ledger, fourth, ()) == {}, "nobody has answered it"
+    again = raised(ledger, fourth)
+    assert again is not None
+    assert (again.key, again.status) == ("drift-1-4", AlertStatus.OPEN)
+
+
+def test_a_signal_that_comes_back_is_told_again(ledger: Engine, champion: Run) -> None:
+    raised(ledger, window(ledger, 1), (Signal.EMBEDDING, Signal.F1))
+    faded(ledger, window(ledger, 2), Signal.EMBEDDING)
+    back = raised(ledger, window(ledger, 3))
+    assert back is not None
+    assert (back.key, back.signals) == ("drift-1-1", (Signal.F1, Signal.EMBEDDING))
+    told = [event.payload for event in events.undelivered(ledger) if event.kind == events.Kind.ALERT]
+    assert told[1]["further"] == ["embedding"]
+
+
+def test_what_a_retrain_was_asked_for_does_not_fade(ledger: Engine, champion: Run) -> None:
+    raised(ledger, window(ledger, 1))
+    alerts.rule(ledger, "spam", yes)
+    found = faded(ledger, window(ledger, 2), Signal.EMBEDDING)
+    assert found is not None
+    assert (found.status, found.signals) == (AlertStatus.TRIGGERED, EMBEDDING)
+    assert len(triggers.pending(ledger, "spam")) == 1
 
 
 def test_the_database_itself_allows_one_open_alert_a_release(ledger: Engine, champion: Run) -> None:

@@ -19,9 +19,10 @@ from tests.support import small_project
 
 from evertune import files
 from evertune.data import versions
-from evertune.ledger import alerts, runs, segments, steps, triggers, windows
+from evertune.ledger import alerts, events, runs, segments, steps, triggers, windows
 from evertune.ledger import engine as engines
-from evertune.loop import labels, monitor, reference, window_reports
+from evertune.ledger.events import Kind
+from evertune.loop import labels, monitor, reference, window_findings, window_reports
 from evertune.loop.claim import claim
 from evertune.loop.monitor import Watched
 from evertune.monitoring import workspace
@@ -324,6 +325,72 @@ def test_an_answered_alert_does_not_fire_again_where_the_release_stays(loop: Loo
     assert not watched.wakes
 
 
+def daily(loop: Loop, kind: str, days: int = 1) -> None:
+    """A window a day."""
+    for _ in range(days):
+        loop.now += timedelta(hours=23)
+        loop.send(kind)
+
+
+def told(loop: Loop) -> list[tuple[Kind, dict[str, Any]]]:
+    """What was told of alerts."""
+    every = events.after(loop.ledger, "spam", 0)
+    return [(one.kind, one.payload) for one in every if one.kind in (Kind.ALERT, Kind.FADED)]
+
+
+def test_an_alert_that_nobody_labels_fades_and_the_next_drift_is_an_alert_again(loop: Loop) -> None:
+    loop.now -= timedelta(days=30)
+    daily(loop, "review")
+    daily(loop, "editorial", 2)
+    daily(loop, "review", 6)
+    assert loop.watch().alert is not None
+    daily(loop, "review", 2)
+    watched = loop.watch()
+    assert [one.faded for one in watched.tested if one.faded] == [(Signal.EMBEDDING,)]
+    assert watched.alert is None
+    assert alerts.history(loop.ledger, "spam")[0].status == AlertStatus.FADED
+    daily(loop, "editorial")
+    watched = loop.watch()
+    assert watched.alert is not None
+    assert (watched.alert.key, watched.alert.status) == ("drift-1-12", AlertStatus.OPEN)
+    assert [(kind, payload["alert"]) for kind, payload in told(loop)] == [
+        (Kind.ALERT, "drift-1-2"), (Kind.FADED, "drift-1-2"), (Kind.ALERT, "drift-1-12")
+    ]  # fmt: skip
+
+
+def test_a_drift_of_each_weekend_is_one_alert(loop: Loop) -> None:
+    loop.now -= timedelta(days=30)
+    for _ in range(3):
+        daily(loop, "review", 5)
+        daily(loop, "editorial", 2)
+    loop.watch()
+    assert [one.status for one in alerts.history(loop.ledger, "spam")] == [AlertStatus.OPEN]
+    assert len(told(loop)) == 1
+
+
+def test_a_further_drift_is_told_while_an_alert_stands(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop.send("editorial")
+    assert loop.watch().alert is not None
+
+    def sure(text: str) -> Prediction:
+        return usual(text)._replace(label="bad", scores=(0.97, 0.03))
+
+    usual = predicted
+    monkeypatch.setitem(globals(), "predicted", sure)
+    loop.send("review")
+    loop.send("review")
+    watched = loop.watch()
+    assert watched.alert is not None
+    (_, first), *others = told(loop)
+    further = [signal for _, payload in others for signal in payload["further"]]
+    assert {"output", "label_mix"} <= set(further)
+    assert len(further) == len(set(further))
+    assert [*first["signals"], *further] == list(watched.alert.signals)
+    assert {payload["alert"] for _, payload in others} == {watched.alert.key}
+    assert watched.tested[0].report == "http://mlflow/2", "a report that people are told of is kept"
+    assert len(told(loop)) == 1 + len(others)
+
+
 def test_a_verdict_that_comes_while_a_window_is_tested_answers_that_window_too(
     loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,7 +405,7 @@ def test_a_verdict_that_comes_while_a_window_is_tested_answers_that_window_too(
         found.append(detect(*parts, **more))
         return found[-1]
 
-    monkeypatch.setattr(monitor, "detect", slow)
+    monkeypatch.setattr(window_findings, "detect", slow)
     loop.send("editorial", labels=True)
     watched = loop.watch()
     assert len(found) == 2, "what was found with the evidence of before is looked at anew"

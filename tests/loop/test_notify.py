@@ -135,11 +135,12 @@ def test_each_kind_is_told_as_a_signed_cloud_event(
     ledger: Engine, settings: Settings, project: Project, receiver: Receiver
 ) -> None:
     project = with_hooks(project, receiver.hook())
-    happen(ledger, project, *ALL)
+    happen(ledger, project, *ALL, (Kind.FADED, {"alert": "a2", "generation": 3, "window": 9, "signals": ["f1"]}))
     (told,) = notices.notify(project, settings)
 
-    assert (told.sent, told.waiting, told.fault) == (5, 0, None)
-    kinds = ["alert", "verdict", "release", "rollback", "failed"]
+    assert (told.sent, told.waiting, told.fault) == (6, 0, None)
+    kinds = ["alert", "verdict", "release", "rollback", "failed", "faded"]
+    assert receiver.events[-1]["subject"] == "a2"
     assert [event["type"] for event in receiver.events] == [f"evertune.{kind}" for kind in kinds]
     first = receiver.events[0]
     assert first.keys() == {

@@ -148,6 +148,60 @@ def test_signals_that_share_the_evidence_are_all_named() -> None:
     assert crossed(evidence, findings()) == tuple(Signal)
 
 
+def quiet_after(days: float, windows: int, rows: int = 9, **changes: float) -> tuple[Signal, ...]:
+    """Which of an alert's two signals have faded so many days after they have raised it."""
+    drifted = window(START + timedelta(days=1))
+    found = advance(Evidence(until=START), findings(1e9, signals=BOTH), drifted, OPTIONS)
+    assert crossed(found, findings(1e9, signals=BOTH)) == BOTH
+    for number in range(1, windows + 1):
+        until = START + timedelta(days=1 + days * number / windows)
+        given = findings(**{"e": 0.5, "effect": 0.0, **changes}, rows=rows, signals=BOTH)
+        found = advance(found, given, window(until), OPTIONS)
+    return budget.faded(found, BOTH)
+
+
+BOTH = (Signal.EMBEDDING, Signal.F1)
+
+
+def test_what_is_quiet_for_a_week_fades() -> None:
+    assert quiet_after(6.9, 100) == ()
+    assert quiet_after(7, 112) == BOTH
+    assert quiet_after(300, 6) == (), "a week of windows, and not a week between two"
+    assert quiet_after(300, 7) == BOTH
+    assert quiet_after(300, 7, rows=0) == (), "what could not be tested is not quiet"
+
+
+def test_an_effect_is_quiet_where_the_window_or_what_has_gathered_speaks_against_it() -> None:
+    assert quiet_after(7, 14, e=1.1, effect=1.0) == ()
+    assert quiet_after(7, 14, e=0.9, effect=1.0) == BOTH, "few rows show large effects by chance"
+    none = Evidence(by_signal=dict.fromkeys(BOTH, 0.01), quiet=dict.fromkeys(BOTH, 6.5), until=START)
+    after = advance(none, findings(1.1, signals=BOTH), window(START + timedelta(days=1)), OPTIONS)
+    assert budget.faded(after, BOTH) == BOTH
+
+
+def test_a_window_that_speaks_begins_the_week_anew() -> None:
+    found = Evidence(by_signal={Signal.EMBEDDING: 1.0}, quiet={Signal.EMBEDDING: 99.0}, until=START)
+    found = advance(found, findings(9.0, signals=(Signal.EMBEDDING,)), window(START + timedelta(days=1)), OPTIONS)
+    assert budget.faded(found, tuple(Signal)) == ()
+
+
+def test_evidence_of_what_has_faded_begins_anew() -> None:
+    found = Evidence(total=3.5, by_signal={Signal.EMBEDDING: 3.0, Signal.F1: 0.5}, until=START)
+    assert budget.without(found, ()) == found
+    left = budget.without(found, (Signal.EMBEDDING,))
+    assert left == Evidence(total=0.5, by_signal={Signal.EMBEDDING: 0.0, Signal.F1: 0.5}, until=START)
+
+
+def test_who_joins_an_alert_has_evidence_without_those_that_are_in_it() -> None:
+    both = findings(signals=BOTH)
+    some = Evidence(total=1e6 + 0.9, by_signal={Signal.EMBEDDING: 1e6, Signal.F1: 0.9})
+    assert crossed(some, both, standing=(Signal.EMBEDDING,)) == (Signal.EMBEDDING,)
+    enough = Evidence(total=1e6 + 1.1, by_signal={Signal.EMBEDDING: 1e6, Signal.F1: 1.1})
+    assert crossed(enough, both, standing=(Signal.EMBEDDING,)) == BOTH
+    assert crossed(enough, both[1:], standing=(Signal.EMBEDDING,)) == (Signal.F1,)
+    assert crossed(enough, both, {Signal.F1: 1.0}, standing=(Signal.EMBEDDING,)) == (Signal.EMBEDDING,)
+
+
 @pytest.mark.parametrize("hours", [24, 168])
 def test_without_a_drift_a_year_passes_before_an_alert(hours: int) -> None:
     rng, years = np.random.default_rng(3), 60

@@ -11,7 +11,8 @@ from evertune.project.load import find, load
 from evertune.settings import load as load_settings
 
 if TYPE_CHECKING:
-    from evertune.loop.monitor import Tested, Watched
+    from evertune.loop.monitor import Watched
+    from evertune.loop.window_findings import Tested
 
 
 def command(project: output.ProjectName, json: output.Json = False) -> None:
@@ -56,6 +57,8 @@ def _moved(one: Tested) -> str:
         return "not tested: an older release"
     found = [f"{it.signal} {it.effect:.2f}" for it in one.findings if it.matters]
     told = ", ".join(found) or "nothing"
+    if one.faded:
+        told += f"; faded: {', '.join(one.faded)}"
     return f"ALERT: {', '.join(one.raised)} ({told})" if one.raised else told
 
 

@@ -60,6 +60,7 @@ __all__ = [
 ]
 
 NOT_RULED = "The policy has not ruled on it yet."
+FADED = "Nothing of it was seen for a week: it is closed without a retrain."
 
 
 class AnsweredError(StaleError):
@@ -91,12 +92,15 @@ def record(
     raised: Sequence[Signal],
     *,
     before: Evidence | None = None,
+    faded: Sequence[Signal] = (),
     explanation: Explanation | None = None,
     labelled: int = 0,
     marks: dict[str, int] | None = None,
     report: str = "",
 ) -> AlertEntry | None:
     """Keep what was found in the window, once, and raise or extend the alert of the signals that ``raised`` it.
+
+    The signals that have ``faded`` leave the open alert, and the last one closes it.
 
     Windows are recorded in their order: :class:`StaleError` where one before has not been. Nor is anything written
     where the window no longer starts from the evidence ``before``, since a verdict came while it was tested
@@ -124,8 +128,10 @@ def record(
             if (last := session.get(FindingsRow, (window.project, window.number - 1))) is not None:
                 last.marks = None  # these go on from there
             session.flush()
-            if raised and window.generation == generation_of(session, window.project):
-                _raise(session, window, raised, explanation, now)
+            if window.generation == generation_of(session, window.project):
+                if raised:
+                    _raise(session, window, raised, explanation, now)
+                _fade(session, window, faded, now)
         row = session.scalar(of(window.project, window.generation, *map(AlertStatus, STANDING)).limit(1))
         return as_entry(row) if row else None
 
@@ -151,30 +157,45 @@ def _raise(
 ) -> None:
     row = session.scalar(of(window.project, window.generation, *map(AlertStatus, STANDING)).limit(1))
     told = explanation.model_dump(mode="json") if explanation else None
+    signals = [one.value for one in raised]
     if row is None:
-        key = f"drift-{window.generation}-{window.number}"
-        signals = [one.value for one in raised]
-        session.add(
-            AlertRow(
-                project=window.project,
-                key=key,
-                generation=window.generation,
-                window=window.number,
-                until=window.number,
-                signals=signals,
-                rows=window.rows,
-                explanation=told,
-                status=AlertStatus.OPEN.value,
-                ruling=NOT_RULED,
-                created=now,
-            )
+        further: list[str] = []
+        row = AlertRow(
+            project=window.project,
+            key=f"drift-{window.generation}-{window.number}",
+            generation=window.generation,
+            window=window.number,
+            until=window.number,
+            signals=signals,
+            rows=window.rows,
+            explanation=told,
+            status=AlertStatus.OPEN.value,
+            ruling=NOT_RULED,
+            created=now,
         )
-        about = {"alert": key, "generation": window.generation, "window": window.number, "rows": window.rows}
-        events.append(session, window.project, events.Kind.ALERT, {**about, "signals": signals})
+        session.add(row)
     else:
+        further = [one for one in signals if one not in row.signals]
         row.until, row.rows = window.number, row.rows + window.rows
-        row.signals = list(dict.fromkeys([*row.signals, *(one.value for one in raised)]))
+        row.signals = [*row.signals, *further]
         row.explanation = told or row.explanation
+        if not further:
+            return
+    about = {"alert": row.key, "generation": row.generation, "window": window.number, "rows": row.rows}
+    joined = {"further": further} if further else {}
+    events.append(session, window.project, events.Kind.ALERT, {**about, "signals": row.signals, **joined})
+
+
+def _fade(session: Session, window: Window, faded: Sequence[Signal], now: datetime) -> None:
+    row = session.scalar(of(window.project, window.generation, AlertStatus.OPEN))
+    if row is None or not faded:
+        return
+    if left := [one for one in row.signals if one not in faded]:
+        row.signals = left
+        return
+    row.status, row.closed, row.ruling = AlertStatus.FADED.value, now, FADED
+    about = {"alert": row.key, "generation": row.generation, "window": window.number, "signals": row.signals}
+    events.append(session, window.project, events.Kind.FADED, about)
 
 
 def rule(engine: Engine, project: str, decide: Rule) -> AlertEntry | None:

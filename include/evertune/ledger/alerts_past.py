@@ -24,7 +24,7 @@ class AlertEntry(Alert):
     until: int
     """Number of the last window that is in it."""
     closed: datetime | None = None
-    """When it was answered, or found outdated."""
+    """When it was answered, found outdated, or had faded."""
 
 
 def evidence(engine: Engine, window: Window) -> Evidence:
@@ -62,7 +62,7 @@ def history(engine: Engine, project: str, limit: int = 50) -> list[AlertEntry]:
 
 
 def standing(engine: Engine, project: str) -> AlertEntry | None:
-    """The alert of the release that answers, until a verdict has answered it."""
+    """The alert of the release that answers, until a verdict has answered it or it has faded."""
     with reading(engine) as session:
         row = session.scalar(of(project, generation_of(session, project), *map(AlertStatus, STANDING)).limit(1))
         return as_entry(row) if row else None

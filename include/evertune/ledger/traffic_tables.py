@@ -113,4 +113,4 @@ class AlertRow(Table):
     ruling: Mapped[str]
     created: Mapped[datetime]
     closed: Mapped[datetime | None]
-    """When it was answered, or found outdated."""
+    """When it was answered, found outdated, or had faded."""

@@ -7,7 +7,6 @@ again: what it did is in the ledger, and what it was about to do is still to be 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 
 import structlog
 from sqlalchemy import Engine
@@ -15,46 +14,17 @@ from sqlalchemy import Engine
 from evertune.ledger import alerts, releases, runs, triggers, windows
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger.alerts import AlertEntry, Standing
-from evertune.loop import copies, labels, notify, traffic
+from evertune.loop import labels, notify, traffic, window_findings
 from evertune.loop import reference as references
-from evertune.loop import window_reports as reports
 from evertune.loop.followed import served_here
 from evertune.loop.labels import Usable
+from evertune.loop.window_findings import Tested
 from evertune.monitoring import policy
-from evertune.monitoring.budget import advance, crossed
-from evertune.monitoring.detect import detect
-from evertune.monitoring.reference import Reference
-from evertune.monitoring.samples import Sample
 from evertune.project import Project
-from evertune.records import (
-    Alert,
-    EvertuneError,
-    Evidence,
-    Explanation,
-    Finding,
-    Record,
-    Signal,
-    Window,
-)
-from evertune.serving.log.news import Counted
+from evertune.records import Alert, EvertuneError, Record, Window
 from evertune.settings import Settings
 
 log = structlog.get_logger(__name__)
-
-
-class Tested(Record):
-    """What was found in a window."""
-
-    window: int
-    generation: int
-    rows: int
-    labelled: int
-    findings: tuple[Finding, ...]
-    evidence: float
-    """An alert at 1."""
-    raised: tuple[Signal, ...]
-    report: str
-    """Address of its report; empty where there is none."""
 
 
 class Watched(Record):
@@ -111,85 +81,8 @@ def report(project: Project, settings: Settings, serve: references.Serve = serve
     while (untested := windows.untested(engine, project.slug)) is not None:
         alerts.settle(engine, project.slug)  # evidence begins anew where an alert was answered meanwhile
         with contextlib.suppress(alerts.AnsweredError):  # while the window was tested: once more, from nothing
-            found.append(_test(engine, project, settings, untested, serve))
+            found.append(window_findings.test(engine, project, settings, untested, serve))
     return found
-
-
-def _test(engine: Engine, project: Project, settings: Settings, about: Window, serve: references.Serve) -> Tested:
-    before = alerts.evidence(engine, about)
-    known = _reference(engine, project, settings, about, serve)
-    if known is None:
-        alerts.record(engine, about, (), before, (), before=before)
-        return _told(about, (), before, (), 0, "")
-    shape = traffic.Shape(known.labels, known.embeddings.shape[1])
-    labelled, marks = traffic.labelled(project, settings, about, _counted(engine, about), shape)
-    answers = traffic.sample(engine, settings, about, shape)
-    near = copies.threshold(engine, project, about.generation)
-    sides = copies.without_copies(answers, near), copies.without_copies(labelled, near)
-    findings = detect(known, *sides, project.monitoring.signals, seed=about.number)
-    after = advance(before, findings, about, project.monitoring)
-    raised = _raised(engine, about, findings, after)
-    explanation = _explained(known, answers, findings) if raised else None
-    verdict = reports.Verdict(findings, raised, after, explanation)
-    page = reports.report(engine, project, settings, about, reports.Seen(known, answers, labelled), verdict)
-    alerts.record(
-        engine, about, findings, after, raised,
-        before=before, explanation=explanation, labelled=len(labelled), marks=marks, report=page,
-    )  # fmt: skip
-    return _told(about, findings, after, raised, len(labelled), page)
-
-
-def _counted(engine: Engine, about: Window) -> Counted | None:
-    """The labels that the windows before have counted."""
-    last = windows.get(engine, about.project, about.number - 1)
-    return Counted(last.labels_until, windows.marks(engine, about.project, last.number)) if last else None
-
-
-def _reference(
-    engine: Engine, project: Project, settings: Settings, about: Window, serve: references.Serve
-) -> Reference | None:
-    """What the window's release knows. Nothing is made anew for one that no longer answers: nobody could act on it."""
-    current = releases.current(engine, project.slug)
-    if current is None or current.generation != about.generation:
-        found = references.kept(settings, project.slug, about.generation)
-        if found is None:
-            log.warning("monitor.not_tested", project=project.slug, window=about.number, generation=about.generation)
-        return found
-    return references.reference(engine, project, settings, current, serve)
-
-
-def _raised(engine: Engine, about: Window, findings: Sequence[Finding], after: Evidence) -> tuple[Signal, ...]:
-    """The signals that raise an alert on what answers now: nobody could act on another one."""
-    current = releases.current(engine, about.project)
-    if current is None or current.generation != about.generation or not crossed(after, findings):
-        return ()
-    return crossed(after, findings, alerts.answered_effects(engine, about, findings))
-
-
-def _explained(known: Reference, answers: Sample, findings: Sequence[Finding]) -> Explanation | None:
-    from evertune.monitoring.explain import explain
-
-    try:
-        return explain(known, answers, findings)
-    except Exception:  # an alert without its explanation is worth more than none
-        log.exception("monitor.not_explained")
-        return None
-
-
-def _told(  # noqa: PLR0917 - the fields of one record
-    about: Window, findings: Sequence[Finding], after: Evidence, raised: Sequence[Signal], labelled: int, page: str
-) -> Tested:
-    log.info("monitor.tested", project=about.project, window=about.number, evidence=after.total, raised=list(raised))
-    return Tested(
-        window=about.number,
-        generation=about.generation,
-        rows=about.rows,
-        labelled=labelled,
-        findings=tuple(findings),
-        evidence=after.total,
-        raised=tuple(raised),
-        report=page,
-    )
 
 
 def decide(project: Project, settings: Settings) -> Alert | None:

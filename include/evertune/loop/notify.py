@@ -52,6 +52,7 @@ FEWEST_TRIES = 8
 
 _NOTICES = {
     Kind.ALERT: Notice.ALERT,
+    Kind.FADED: Notice.FADED,
     Kind.VERDICT: Notice.VERDICT,
     Kind.RELEASE: Notice.RELEASE,
     Kind.FAILED: Notice.FAILED,

@@ -71,7 +71,8 @@ def report(  # noqa: PLR0917 - whose, where, of what
         return ""
     shutil.rmtree(folder_of(settings, about.project, about.number - KEPT), ignore_errors=True)
     shown = _shown(settings, about, page)
-    raises = bool(verdict.raised) and alerts.standing(engine, about.project) is None
+    standing = alerts.standing(engine, about.project)
+    raises = bool(set(verdict.raised) - set(standing.signals if standing else ()))
     if not raises and _lately(engine, about, page.parent.parent):
         return shown
     try:

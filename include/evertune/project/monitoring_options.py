@@ -109,6 +109,7 @@ class Notice(StrEnum):
     """What is told."""
 
     ALERT = "alert"
+    FADED = "faded"
     VERDICT = "verdict"
     RELEASE = "release"
     ROLLBACK = "rollback"

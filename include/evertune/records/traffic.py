@@ -80,6 +80,8 @@ class Evidence(Record):
 
     total: float = 0.0
     by_signal: dict[Signal, float] = Field(default_factory=dict)
+    quiet: dict[Signal, float] = Field(default_factory=dict)
+    """Days for which each signal was tested and spoke for no alert, a day a window at most."""
     until: datetime | None = None
     """End of the last window that is in it."""
 
@@ -130,6 +132,8 @@ class AlertStatus(StrEnum):
     """A verdict answered it."""
     OUTDATED = "outdated"
     """The release that it accuses no longer answers."""
+    FADED = "faded"
+    """Nothing of it was seen for a week, and no retrain was asked for."""
 
 
 class Alert(Record):
@@ -142,6 +146,7 @@ class Alert(Record):
     window: int
     """Number of the window that raised it."""
     signals: tuple[Signal, ...]
+    """Those that raised it or joined it, without those that have faded since."""
     rows: int
     """Answers that it rests on."""
     explanation: Explanation | None = None

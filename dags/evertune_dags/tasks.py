@@ -185,6 +185,8 @@ def check_windows(slug: str) -> None:
             log.info("  the open alert was left by %s", list(one.faded))
         for found in one.findings:
             log.info("  %s: effect %.3f of %.3f, p %.3g", found.signal, found.effect, found.smallest, found.p)
+        if one.lacks:
+            log.warning("%s", one.lacks)
 
 
 def decide(slug: str) -> None:

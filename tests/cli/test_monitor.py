@@ -50,13 +50,14 @@ def test_an_alert_is_told_with_what_changed_and_what_is_to_be_done(
     tested = (
         found(1),
         found(1, findings=(MOVED,), faded=(Signal.F1,)),
-        found(2, findings=(MOVED,), evidence=9e5, raised=(Signal.EMBEDDING,)),
+        found(2, findings=(MOVED,), evidence=9e5, raised=(Signal.EMBEDDING,), lacks="Much is gone."),
     )
     watched = Watched(project="small-reviews", windows=(), tested=tested, lost=3, unreported=2, alert=ALERT, wakes=True)
     told = run(where, monkeypatch, watched)
     assert "not tested: an older release" in told
     assert "ALERT: embedding" in told
     assert "embedding 0.40; faded: f1" in told
+    assert "Much is gone." in told
     assert "3 records were passed over" in told
     assert "2 of the newest windows have no report" in told
     assert "Alert drift-1-2 (embedding) is triggered. A retrain is asked for" in told

@@ -28,6 +28,7 @@ from evertune.loop.monitor import Watched
 from evertune.monitoring import workspace
 from evertune.monitoring.detect import detect
 from evertune.project import Project
+from evertune.project.monitoring_options import Monitoring
 from evertune.project.row_options import Preparation
 from evertune.records import (
     AlertStatus,
@@ -48,6 +49,7 @@ from evertune.records import (
 )
 from evertune.releases import mlflow
 from evertune.serving.engine.answers import Prediction
+from evertune.serving.log import retention
 from evertune.settings import Settings
 
 START = datetime.now(UTC) - timedelta(hours=12)
@@ -157,6 +159,12 @@ class Loop:
     def log(self, records: Any) -> list[str]:
         return fill(self.where.home, records, on_closed=lambda one: segments.record(self.ledger, one))
 
+    def outlive_the_log(self) -> None:
+        """All traffic so far falls out of retention."""
+        since = datetime.now(UTC) + timedelta(days=2)
+        assert retention.prune(self.where.home / "traffic", since, {"spam": since})
+        assert segments.forget(self.ledger, {"spam": since})
+
     def watch(self, project: Project = PROJECT) -> Watched:
         return monitor.watch(project, self.where, serve)
 
@@ -249,6 +257,68 @@ def test_the_release_that_answers_an_alert_knows_its_traffic(loop: Loop) -> None
     assert raised(loop.watch()) == [()]  # it knows what the one before it knew
 
 
+def answered(loop: Loop) -> None:
+    """Release 2 has come of an alert on editorials."""
+    loop.send("editorial")
+    loop.send("editorial", labels=True)
+    assert loop.watch().wakes
+    loop.train(2)
+
+
+def test_what_a_release_knows_outlives_the_traffic_log(loop: Loop) -> None:
+    answered(loop)
+    loop.send("editorial", generation=2)
+    assert raised(loop.watch()) == [()]
+    before = reference.kept(loop.where, "spam", 2)
+    assert before is not None
+    loop.outlive_the_log()
+    loop.train(3, key="by the clock")
+    loop.send("editorial", generation=3)
+    (tested,) = loop.watch().tested
+    assert (tested.raised, tested.lacks) == ((), "")
+    known = reference.kept(loop.where, "spam", 3)
+    assert known is not None
+    assert (known.kept.ids, known.texts) == (before.kept.ids, before.texts)
+    assert known.truth.tolist() == before.truth.tolist()
+    assert int(known.truth_counts.sum()) == 60
+
+    released(loop.ledger, runs.history(loop.ledger, "spam")[1], 4)  # back to the model of release 2
+    loop.send("editorial", generation=4)
+    assert raised(loop.watch()) == [()]
+
+
+def test_what_a_release_should_know_and_nobody_has_kept_is_told(loop: Loop) -> None:
+    answered(loop)
+    loop.outlive_the_log()
+    loop.send("editorial", generation=2)
+    (tested,) = loop.watch().tested
+    assert tested.raised
+    assert "windows 1 to 2 (200 answers)" in tested.lacks
+    assert "validation rows stand in" in tested.lacks
+    loop.train(3, key="by the clock")
+    loop.send("editorial", generation=3)
+    assert loop.watch().tested[0].lacks == tested.lacks  # it knows what the one before it knew
+
+
+def test_what_is_left_of_traffic_that_a_release_should_know_stands_for_all_and_that_is_told(loop: Loop) -> None:
+    loop.send("editorial")
+    loop.send("editorial", labels=True)
+    loop.send("editorial", labels=True)
+    loop.watch()
+    loop.train(2)
+    sorted(loop.where.home.rglob("*.answers.parquet"))[-1].unlink()
+    loop.send("editorial", generation=2)
+    (tested,) = loop.watch().tested
+    assert tested.raised == ()
+    assert "100 texts of it stand for all" in tested.lacks
+    shutil.rmtree(reference.folder_of(loop.where, "spam", 2))
+    window = {"rows": 100, "fewest_rows": 101}
+    loop.send("editorial", generation=2)
+    choosy = PROJECT.model_copy(update={"monitoring": Monitoring.model_validate({"window": window})})
+    monitor.window(PROJECT, loop.where)
+    assert "validation rows stand in" in monitor.report(choosy, loop.where, serve)[0].lacks
+
+
 @pytest.mark.parametrize(("project", "kind", "stay"), [(PROJECT, None, 3), (THINNED, TEMPLATE, 1)])
 def test_texts_that_are_sent_again_and_again_are_known_as_they_are_tested(
     loop: Loop, project: Project, kind: str | None, stay: int
@@ -274,8 +344,8 @@ def test_of_copies_in_a_reference_one_that_was_judged_stays(loop: Loop) -> None:
     loop.send("editorial", canned=30, canned_kind=TEMPLATE)
     loop.watch()
     judged = f"{TEMPLATE} 1085"
-    found = reference._texts(loop.ledger, loop.where, windows.history(loop.ledger, "spam"), {judged: 1}, 0.85)
-    assert [(one.text, one.truth) for one in found if one.text.startswith(TEMPLATE)] == [(judged, 1)]
+    found, _ = reference._texts(loop.ledger, loop.where, windows.history(loop.ledger, "spam"), {judged: "good"}, 0.85)
+    assert [(one.text, one.label) for one in found if one.text.startswith(TEMPLATE)] == [(judged, "good")]
     assert len(found) == 71
 
 

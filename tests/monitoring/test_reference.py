@@ -88,11 +88,11 @@ def test_a_million_rows_are_no_larger_than_a_thousand(tmp_path: Path) -> None:
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
-    whole = Reference.of(answers(100))
+    whole = Reference.of(answers(100), lacks="much")
     whole.write(tmp_path / "r")
     read = Reference.read(tmp_path / "r")
     assert equal(read, whole)
-    assert (read.labels, read.kept.ids) == (whole.labels, whole.kept.ids)
+    assert (read.labels, read.kept.ids, read.lacks) == (whole.labels, whole.kept.ids, "much")
 
 
 def test_one_that_is_gone_is_told(tmp_path: Path) -> None:

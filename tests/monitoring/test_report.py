@@ -120,6 +120,12 @@ def test_a_report_is_written_once_and_again_where_it_is_torn(reference: Referenc
     assert "Evidently" in report.write(*given, raised=[Signal.F1]).read_text("utf-8")
 
 
+def test_what_the_reference_lacks_is_told(reference: Reference, tmp_path: Path) -> None:
+    known = replace(reference, lacks="Windows 1 to 2 are gone.")
+    given = (window(100), known, sample(100), sample(0), findings(0.1, 0.5), tmp_path / "r")
+    assert "<p>Windows 1 to 2 are gone.</p>" in report.write(*given).read_text("utf-8")
+
+
 def odd_windows() -> Iterator[tuple[str, Sample]]:
     yield "empty", Sample.empty(WIDTH, LABELS)
     yield "one row", sample(1)

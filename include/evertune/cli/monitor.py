@@ -31,6 +31,8 @@ def _show(watched: Watched) -> None:
         _say("No window of traffic was due: see `monitoring.window` in the project file.")
     else:
         output.people.print(_table(watched))
+    for told in dict.fromkeys(one.lacks for one in watched.tested if one.lacks):
+        _say(told)
     if watched.lost:
         _say(f"{watched.lost:,} records were passed over since the first window: their files were gone or torn.")
     if watched.unreported:

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from evertune.ledger import alerts, releases, runs, triggers, windows
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger.alerts import AlertEntry, Standing
-from evertune.loop import labels, notify, traffic, window_findings
+from evertune.loop import labels, learned, notify, traffic, window_findings
 from evertune.loop import reference as references
 from evertune.loop.followed import served_here
 from evertune.loop.labels import Usable
@@ -118,7 +118,7 @@ def _labels(engine: Engine, project: Project, settings: Settings, alert: AlertEn
     release = releases.current(engine, alert.project)
     if about is None or release is None or release.generation != alert.generation:
         return Usable(0, 0.0, 0)  # the ruling says that what it accuses no longer answers
-    known, _ = references.learned(engine, alert.project, release)
+    known, _ = learned.dataset(engine, alert.project, release)
     with ledger_engine.reading(engine) as session:
         now = ledger_engine.clock(session)
     return labels.usable(project, settings, about, known.labels, now)

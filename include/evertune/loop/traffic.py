@@ -119,12 +119,23 @@ def sample(engine: Engine, settings: Settings, window: Window, shape: Shape) -> 
     return _sample(list(_rows(engine, settings, window, COLUMNS)), shape)
 
 
-def texts(engine: Engine, settings: Settings, window: Window) -> dict[str, str]:
-    """The same answers' texts, redacted and normalised: text → id of its first answer."""
+class Texts(NamedTuple):
+    """What a window's answers say."""
+
+    ids: dict[str, str]
+    """Text, redacted and normalised → id of its first answer."""
+    gone: int
+    """Answers that the log no longer has."""
+
+
+def texts(engine: Engine, settings: Settings, window: Window) -> Texts:
+    """The same answers' texts."""
     ids: dict[str, str] = {}
+    there = 0
     for row in _rows(engine, settings, window, ("id", "generation", "text")):
         ids.setdefault(row["text"], row["id"])
-    return ids
+        there += 1
+    return Texts(ids, window.rows - there)
 
 
 def _rows(engine: Engine, settings: Settings, window: Window, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -39,6 +39,8 @@ class Tested(Record):
     """Signals of the open alert that left it: it was closed where none is left."""
     report: str
     """Address of its report; empty where there is none."""
+    lacks: str = ""
+    """What the reference that it was compared with should have been made of and is gone, in words."""
 
 
 def test(engine: Engine, project: Project, settings: Settings, about: Window, serve: references.Serve) -> Tested:
@@ -69,7 +71,8 @@ def test(engine: Engine, project: Project, settings: Settings, about: Window, se
         engine, about, findings, after, raised,
         faded=faded, before=before, explanation=explanation, labelled=len(labelled), marks=marks, report=page,
     )  # fmt: skip
-    return _told(about, findings, after, raised, faded, len(labelled), page)
+    told = _told(about, findings, after, raised, faded, len(labelled), page)
+    return told.model_copy(update={"lacks": known.lacks})
 
 
 def _counted(engine: Engine, about: Window) -> Counted | None:

@@ -100,6 +100,8 @@ def verdict(window: Window, told: JsonObject) -> Iterator[str]:
     )
     if told["evidence"]:
         yield paragraph(f"Evidence since the release: {told['evidence']['total']:.4g}; an alert takes 1.")
+    if told["lacks"]:
+        yield paragraph(told["lacks"])
     yield _findings(told["findings"], raised)
     if explanation:
         yield heading("What is different")

@@ -57,6 +57,8 @@ class Reference:
     """``[kept]``: the hashes by which rows were kept, rising."""
     kept: Sample
     """At most ``KEPT`` rows, each as likely as any other to be among them; in the order of ``keys``."""
+    lacks: str = ""
+    """What it should have been made of and is gone, in words, for people; empty where nothing is."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -94,7 +96,7 @@ class Reference:
         return np.asarray(self.sums / (_UNIT * max(self.embedded, 1)))
 
     @classmethod
-    def of(cls, sample: Sample, seed: int = 0) -> Reference:
+    def of(cls, sample: Sample, seed: int = 0, lacks: str = "") -> Reference:
         """The summary of these rows. Give large samples in pieces and merge: then memory stays bounded."""
         classes = len(sample.labels)
         there = features.usable(sample.embeddings)
@@ -114,6 +116,7 @@ class Reference:
             confusion=np.bincount(truth * classes + predicted[rows], minlength=classes**2).reshape(classes, classes),
             keys=keys[first],
             kept=sample.take(first),
+            lacks=lacks,
         )
 
     def merge(self, other: Reference) -> Reference:
@@ -162,6 +165,7 @@ class Reference:
                 "rows": self.rows,
                 "embedded": self.embedded,
                 "labels": list(kept.labels),
+                "lacks": self.lacks,
             }
             files.write_json(aside / "reference.json", {**facts, "texts": list(kept.texts), "ids": list(kept.ids)})
 
@@ -182,7 +186,8 @@ class Reference:
                 there["weights"], facts["ids"],
             )  # fmt: skip
             arrays = {name: there[name] for name in _ARRAYS}
-        return cls(seed=facts["seed"], rows=facts["rows"], embedded=facts["embedded"], kept=kept, **arrays)
+        numbers = {name: facts[name] for name in ("seed", "rows", "embedded")}
+        return cls(**numbers, **arrays, kept=kept, lacks=facts.get("lacks", ""))  # older ones have no such word
 
 
 def bins(probabilities: Floats) -> Ints:

@@ -51,7 +51,7 @@ def write(  # noqa: PLR0917 - what a window's verdict rests on
     ``raised`` are the signals that raised the alert, empty where there is none. Where the folder holds the report of
     the very same verdict already, nothing is done.
     """
-    told = _told(window, findings, raised, evidence, explanation)
+    told = _told(window, findings, raised, evidence, explanation, reference.lacks)
     if _is_there(out, told):
         return out / HTML
     snapshot, figures = _snapshot(window, reference.kept, traffic, labelled, findings, raised)
@@ -62,12 +62,13 @@ def write(  # noqa: PLR0917 - what a window's verdict rests on
     return out / HTML
 
 
-def _told(
+def _told(  # noqa: PLR0917 - the fields of one record
     window: Window,
     findings: Sequence[Finding],
     raised: Collection[Signal],
     evidence: Evidence | None,
     explanation: Explanation | None,
+    lacks: str,
 ) -> JsonObject:
     return {
         "window": window.model_dump(mode="json"),
@@ -75,6 +76,7 @@ def _told(
         "raised": sorted(signal.value for signal in raised),
         "evidence": evidence.model_dump(mode="json") if evidence else None,
         "explanation": explanation.model_dump(mode="json") if explanation else None,
+        "lacks": lacks,
     }
 
 

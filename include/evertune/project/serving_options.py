@@ -34,4 +34,5 @@ class Serving(Options):
     """What happens when the traffic log cannot be written, because a disk is full: `refuse` answers 503 rather than
     without a record, `answer` answers without one, and counts them."""
     retention_days: Annotated[int, Field(ge=1, le=3650)] = 90
-    """Days that answers and feedback are kept in the traffic log."""
+    """Days that answers and feedback are kept in the traffic log. Redacted texts that data sets, references and reports
+    have taken from there stay with them."""

@@ -24,6 +24,7 @@ from evertune.ledger import engine as engines
 from evertune.ledger.events import Kind
 from evertune.loop import labels, monitor, reference, window_findings, window_reports
 from evertune.loop.claim import claim
+from evertune.loop.learned import Labelled, Text
 from evertune.loop.monitor import Watched
 from evertune.monitoring import workspace
 from evertune.monitoring.detect import detect
@@ -100,6 +101,10 @@ class Loop:
         self.now = START
         self.validation = [f"review {number}" for number in range(10_000, 10_400)]
         """Texts of the data set that the next release learns."""
+        self.trained, self.untrained = list[str](), list[str]()
+        """Ids of labelled answers in it."""
+        self.picked: float | None = None
+        """The chance with which people were asked for their labels."""
 
     def train(self, generation: int, cause: Cause = Cause.CLOCK, key: str = "", project: Project | None = None) -> Run:
         """A run from its claim to a release; with ``key`` it asks for itself."""
@@ -121,11 +126,17 @@ class Loop:
         folder.mkdir(parents=True)
         texts = self.validation
         table = {"row_id": [files.hash_of(text) for text in texts], "text": texts}
-        pq.write_table(pa.table({**table, "label": [predicted(t).label for t in texts]}), folder / "validation.parquet")
+        none = pa.nulls(len(texts), pa.string())
+        known = pa.table({**table, "label": [predicted(t).label for t in texts], "id": none})
+        pq.write_table(known, folder / "validation.parquet")
+        pq.write_table(pa.table({"id": pa.array([None, *self.trained], pa.string())}), folder / "train.parquet")
         judged = [f"editorial {number}" for number in range(100, 160)]
         rows = {"row_id": [files.hash_of(text) for text in judged], "text": judged}
         labels = [predicted(text).label for text in judged]
-        pq.write_table(pa.table({**rows, "label": labels, "weight": [1.0] * 60}), folder / "recent.parquet")
+        ids = (self.untrained + judged)[:60]
+        chances = pa.array([self.picked] * 60, pa.float64())
+        more = {"id": ids, "label": labels, "weight": [1.0] * 60, "probability": chances}
+        pq.write_table(pa.table({**rows, **more}), folder / "recent.parquet")
         version = files.seal(folder)
         counts = RowCounts(drawn=800, quarantined=0, deduplicated=0, train=300, validation=400, test=100)
         return Dataset(project="spam", version=version, path=str(folder), rows=counts, labels=LABELS, lock="")
@@ -344,9 +355,78 @@ def test_of_copies_in_a_reference_one_that_was_judged_stays(loop: Loop) -> None:
     loop.send("editorial", canned=30, canned_kind=TEMPLATE)
     loop.watch()
     judged = f"{TEMPLATE} 1085"
-    found, _ = reference._texts(loop.ledger, loop.where, windows.history(loop.ledger, "spam"), {judged: "good"}, 0.85)
-    assert [(one.text, one.label) for one in found if one.text.startswith(TEMPLATE)] == [(judged, "good")]
-    assert len(found) == 71
+    labelled = Labelled({judged: "good"}, frozenset(), frozenset(), picked=False)
+    found = reference._texts(loop.ledger, loop.where, windows.history(loop.ledger, "spam"), labelled, 0.85)
+    assert [(one.text, one.label) for one in found.texts if one.text.startswith(TEMPLATE)] == [(judged, "good")]
+    assert len(found.texts) == 71
+
+
+def test_what_a_release_was_trained_on_is_no_part_of_what_its_traffic_is_compared_with(loop: Loop) -> None:
+    loop.send("editorial")
+    first = loop.send("editorial", labels=True, canned=30)
+    again = loop.send("editorial", labels=True, canned=30)
+    assert loop.watch().wakes
+    loop.trained = [*first[50:73], *again[50:70]]  # of the canned texts one answer each
+    loop.train(2)
+    loop.send("editorial", generation=2)
+    loop.watch()
+    known = reference.kept(loop.where, "spam", 2)
+    assert known is not None
+    assert not set(loop.trained) & set(known.kept.ids)
+    assert sorted(known.texts) == sorted([
+        *(f"editorial {number}" for number in (*range(100, 150), *range(200, 250))),
+        *(f"thanks {number}" for number in range(3)), *(f"thanks {number}" for number in range(3)),
+    ])  # fmt: skip
+
+    loop.outlive_the_log()
+    loop.trained = again[:20]
+    loop.train(3, key="by the clock")
+    loop.send("editorial", generation=3)
+    loop.watch()
+    later = reference.kept(loop.where, "spam", 3)
+    assert later is not None
+    assert set(later.kept.ids) == set(known.kept.ids) - set(loop.trained)
+
+
+@pytest.mark.parametrize("picked", [None, 0.5])
+def test_labels_that_people_were_asked_for_do_not_change_the_mix_of_what_is_left(
+    loop: Loop, picked: float | None
+) -> None:
+    loop.send("editorial", 40)
+    first = loop.send("editorial", 60)
+    ids = loop.send("editorial", labels=True)
+    assert loop.watch().wakes
+    loop.trained, loop.untrained, loop.picked = ids[:30], ids[30:60], picked
+    loop.train(2)
+    loop.send("editorial", generation=2)
+    loop.watch()
+    known = reference.kept(loop.where, "spam", 2)
+    assert known is not None
+    assert not set(first) & set(known.kept.ids)
+    assert set(ids[30:60]) < set(known.kept.ids)
+    unlabelled = len(set(ids[60:]) & set(known.kept.ids))
+    assert 10 < unlabelled < 30 if picked else unlabelled == 40  # half of those that were labelled have been left
+
+
+@pytest.mark.parametrize(("asked", "apart"), [(True, 0.03), (False, 0.2)])
+def test_the_unsure_are_as_many_as_in_traffic_whoever_was_asked_about_them(asked: bool, apart: float) -> None:
+    rng = np.random.default_rng(1)
+    unsure = {f"id {number}": bool(rng.random() < 0.3) for number in range(3_000)}
+    labelled = [id_ for id_, one in unsure.items() if rng.random() < (0.8 if one else 0.1)]
+    trained = frozenset(id_ for id_ in labelled if rng.random() < 0.6)
+    known = Labelled({}, trained, frozenset(labelled) - trained, picked=asked)
+    left = [Text(id_, id_) for id_ in unsure if id_ not in trained]
+    mixed = reference._as_mixed(left, len(trained), known, 50)
+    gap = abs(np.mean([unsure[one.id] for one in mixed]) - np.mean([*unsure.values()]))
+    assert gap < apart
+    assert asked or gap > 0.08, "what this is for"
+
+
+@pytest.mark.parametrize(("trained", "untrained"), [(20, 30), (200, 0), (200, 1)])
+def test_where_little_is_missing_or_little_would_be_left_all_stay(trained: int, untrained: int) -> None:
+    texts = [Text(f"id {number}", "") for number in range(500)]
+    ids = frozenset(one.id for one in texts[:untrained])
+    assert reference._as_mixed(texts, trained, Labelled({}, frozenset(), ids, picked=True), 50) == texts
 
 
 def test_templates_that_a_data_set_has_once_are_no_drift(loop: Loop) -> None:

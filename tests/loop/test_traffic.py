@@ -68,7 +68,7 @@ def test_a_segment_that_was_open_over_the_hour_keeps_its_order(where: Settings, 
     assert window is not None
     found = traffic.sample(ledger, where, window, SHAPE)
     assert found.texts == [f"text {number}" for number in range(8)]
-    assert traffic.texts(ledger, where, window) == (dict(zip(found.texts, found.ids, strict=True)), 0)
+    assert traffic.texts(ledger, where, window) == (list(zip(found.ids, found.texts, strict=True)), 0)
     assert np.array_equal(found.embeddings[3], np.arange(16, dtype=np.float32) / 4 + 3)
     assert found.predicted.tolist() == [1] * 8
     assert found.truth.tolist() == [-1] * 8

@@ -42,6 +42,19 @@ def dataset(engine: Engine, slug: str, release: Release) -> tuple[Dataset, Pins]
     return Dataset.model_validate(prepared), Pins.model_validate(claimed["pins"])
 
 
+class Labelled(NamedTuple):
+    """The labelled traffic of a data set."""
+
+    judged: dict[str, str]
+    """Text → label of what was judged on, thinned out so that it stands for all of the traffic."""
+    trained: frozenset[str]
+    """Ids of the answers that were trained on."""
+    untrained: frozenset[str]
+    """Ids of those that were judged on or told when to stop."""
+    picked: bool
+    """Whether people were asked for these labels, the more likely the less sure the model was."""
+
+
 @contextlib.contextmanager
 def opened(engine: Engine, project: Project, settings: Settings, release: Release) -> Iterator[Path]:
     """The data set's folder: in the run's workspace or, where that is gone, from DVC's remote."""
@@ -66,12 +79,31 @@ def _with_sources(project: Project, pins: Pins) -> Project:
     return project.model_copy(update={"data": project.data.model_copy(update={"sources": known})})
 
 
-def judged(folder: Path) -> dict[str, str]:
-    """Text → label of the traffic that was judged on, thinned out so that it stands for all of the traffic."""
-    rows = _rows(folder / "recent.parquet", ["row_id", "text", "label", "weight"])
+def labelled(folder: Path) -> Labelled:
+    """The labelled traffic in the data set; nothing where it has none."""
+    import pyarrow.parquet as pq
+
+    path = folder / "recent.parquet"
+    if not path.exists():
+        return Labelled({}, frozenset(), frozenset(), picked=False)
+    columns = ["row_id", "text", "label", "id", "weight", "probability"]
+    rows: list[dict[str, Any]] = pq.read_table(path, columns=columns).to_pylist()
     heaviest = max((row["weight"] for row in rows), default=1.0)
-    # A summary counts rows alike: each stays with a chance in proportion to its weight, by a hash, so always the same.
-    return {row["text"]: row["label"] for row in rows if luck(row["row_id"]) < row["weight"] / heaviest}
+    return Labelled(
+        # A summary counts rows alike: each stays with a chance in proportion to its weight.
+        judged={row["text"]: row["label"] for row in rows if luck(row["row_id"]) < row["weight"] / heaviest},
+        trained=_ids(folder, "train"),
+        untrained=_ids(folder, "validation") | {row["id"] for row in rows},
+        picked=any(row["probability"] is not None for row in rows),
+    )
+
+
+def _ids(folder: Path, split: str) -> frozenset[str]:
+    """Of traffic they are those of the answers; a source's own are none of these."""
+    import pyarrow.parquet as pq
+
+    found = pq.read_table(folder / f"{split}.parquet", columns=["id"])["id"]
+    return frozenset(found.drop_null().to_pylist())
 
 
 def validation(folder: Path, most: int) -> list[Text]:
@@ -86,10 +118,3 @@ def validation(folder: Path, most: int) -> list[Text]:
 def luck(id_: str) -> float:
     """0 to 1, uniform over ids, and always the same of one."""
     return int(files.hash_of(id_)[:8], 16) / 2**32
-
-
-def _rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
-    """Of the whole file; none where the data set has no such part."""
-    import pyarrow.parquet as pq
-
-    return pq.read_table(path, columns=columns).to_pylist() if path.exists() else []

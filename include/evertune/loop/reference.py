@@ -1,9 +1,9 @@
 """What a release knows: the answers that its traffic is compared with, given by the very engine that serves.
 
 Release 1 knows its validation split. One that came of an alert knows the traffic that raised it, as it is mixed there,
-answered anew: so an answered alert does not fire again. Of that traffic, those labelled answers tell its F1 that were
-judged on and never trained on. A release that came of no alert knows what the one before it knew. Copies count once,
-as in the windows that are compared with it (`copies.py`).
+answered anew: so an answered alert does not fire again. What it was trained on is left out, since it is surer of that
+than of what comes; of the labelled answers, those that were judged on tell its F1. A release that came of no alert
+knows what the one before it knew. Copies count once, as in the windows that are compared with it (`copies.py`).
 
 Kept sealed at ``<home>/monitoring/<project>/<generation>``, and made again where it is gone. The traffic log does not
 keep texts for ever: once it has lost some of that traffic, the texts that the reference of a release before has kept
@@ -25,7 +25,7 @@ from evertune import files
 from evertune.ledger import alerts, releases, runs, windows
 from evertune.loop import copies, learned, traffic
 from evertune.loop.followed import served_here
-from evertune.loop.learned import Text
+from evertune.loop.learned import Labelled, Text
 from evertune.monitoring.reference import Reference
 from evertune.monitoring.samples import UNLABELLED, Sample
 from evertune.project import Project
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 MOST = 5_000
 """Rows that are answered: some seconds, and more than a window has."""
+FEW = 0.05
+"""Share of the answers that may be missing, whichever they are: what matters of the signals is no less by default."""
 log = structlog.get_logger(__name__)
 Serve = Callable[[Settings, Release], "Served"]
 
@@ -75,13 +77,23 @@ def _made(engine: Engine, project: Project, settings: Settings, release: Release
     served = serve(settings, release)
     near = copies.threshold(engine, project, release.generation)
     with learned.opened(engine, project, settings, release) as folder:
-        known = _drifted(engine, project, settings, release, learned.judged(folder), near)
+        known = _drifted(engine, project, settings, release, learned.labelled(folder), near)
         if known.lacks:
             log.warning("reference.traffic_gone", project=project.slug, told=known.lacks)
         if known.texts:
             return Reference.of(_answered(served, known.texts), lacks=known.lacks)
         rows = _answered(served, learned.validation(folder, MOST))
         return Reference.of(copies.without_copies(rows, near), lacks=known.lacks)
+
+
+class _Texts(NamedTuple):
+    """Texts of windows."""
+
+    texts: list[Text]
+    gone: int
+    """Answers that the log no longer has."""
+    trained: int
+    """Answers that were trained on and left out."""
 
 
 class _Known(NamedTuple):
@@ -93,18 +105,20 @@ class _Known(NamedTuple):
 
 
 def _drifted(  # noqa: PLR0917 - whose, where, and by which rules
-    engine: Engine, project: Project, settings: Settings, release: Release, judged: dict[str, str], near: float | None
+    engine: Engine, project: Project, settings: Settings, release: Release, labels: Labelled, near: float | None
 ) -> _Known:
     """The drifted traffic that the release or one before it came of; as much of it as is left."""
     line, drifted = _line(engine, release)
     if not drifted:
         return _Known([])
-    texts, gone = _texts(engine, settings, drifted, judged, near)
+    fewest = project.monitoring.window.fewest_rows  # fewer could show nothing
+    texts, gone, trained = _texts(engine, settings, drifted, labels, near)
+    texts = _as_mixed(texts, trained, labels, fewest)
     if texts and not gone:
         return _Known(texts)
     if (earlier := _earlier(engine, settings, release, line)) is not None:
-        return _Known(_as_texts(earlier.kept), earlier.lacks)
-    left = texts if len(texts) >= project.monitoring.window.fewest_rows else []  # fewer could show nothing
+        return _Known([one for one in _as_texts(earlier.kept) if one.id not in labels.trained], earlier.lacks)
+    left = texts if len(texts) >= fewest else []
     return _Known(left, _lacks(release, drifted, left))
 
 
@@ -159,25 +173,47 @@ def _lacks(release: Release, drifted: Sequence[Window], left: Sequence[Text]) ->
 
 
 def _texts(
-    engine: Engine, settings: Settings, drifted: Sequence[Window], judged: dict[str, str], near: float | None
-) -> tuple[list[Text], int]:
-    """The newest texts of these windows, without the copies in each, as windows are tested; and how many are gone.
+    engine: Engine, settings: Settings, drifted: Sequence[Window], labels: Labelled, near: float | None
+) -> _Texts:
+    """The newest texts of these windows, without the copies in each, as windows are tested.
 
     In the first of several windows the drift only began: it is no picture of it. Of copies one that was judged stays.
+    Answers that were trained on are left out, and not their texts: what others have sent again will be sent again.
     """
     first, later = drifted[0], drifted[1:]
     chosen = later if sum(one.rows for one in later) >= first.rows else drifted
     texts: list[Text] = []
-    gone = 0
+    gone = trained = 0
     for window in sorted(chosen, key=lambda one: -one.number):
         found = traffic.texts(engine, settings, window)
+        ids: dict[str, str] = {}
+        for id_, text in found.answers:
+            if id_ in labels.untrained:
+                ids[text] = id_
+            elif id_ not in labels.trained:
+                ids.setdefault(text, id_)
         gone += found.gone
-        judged_first = sorted(found.ids, key=lambda text: text not in judged)
+        trained += sum(id_ in labels.trained for id_, _ in found.answers)
+        judged_first = sorted(ids, key=lambda text: text not in labels.judged)
         stay = {judged_first[row] for row in copies.one_of_each(judged_first, near)}
-        texts += [Text(id_, text, judged.get(text)) for text, id_ in found.ids.items() if text in stay]
+        texts += [Text(id_, text, labels.judged.get(text)) for text, id_ in ids.items() if text in stay]
         if len(texts) >= MOST:
             break
-    return texts[:MOST], gone
+    return _Texts(texts[:MOST], gone, trained)
+
+
+def _as_mixed(texts: list[Text], trained: int, labels: Labelled, fewest: int) -> list[Text]:
+    """The texts as traffic mixes them, after so many answers were left out because they were trained on.
+
+    Where people are asked about what the model is unsure of, those are mostly unsure ones, and without them all that
+    comes would look less sure. Which labels are trained on is luck: so the unlabelled go in the same proportion.
+    """
+    if not labels.picked or trained <= FEW * (len(texts) + trained):
+        return texts
+    untrained = sum(one.id in labels.untrained for one in texts)
+    share = untrained / (untrained + trained)
+    mixed = [one for one in texts if one.id in labels.untrained or learned.luck(one.id) < share]
+    return mixed if len(mixed) >= fewest else texts
 
 
 def _answered(served: Served, texts: Sequence[Text]) -> Sample:

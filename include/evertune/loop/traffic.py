@@ -122,20 +122,17 @@ def sample(engine: Engine, settings: Settings, window: Window, shape: Shape) -> 
 class Texts(NamedTuple):
     """What a window's answers say."""
 
-    ids: dict[str, str]
-    """Text, redacted and normalised → id of its first answer."""
+    answers: list[tuple[str, str]]
+    """Id and text, redacted and normalised, in their order."""
     gone: int
     """Answers that the log no longer has."""
 
 
 def texts(engine: Engine, settings: Settings, window: Window) -> Texts:
     """The same answers' texts."""
-    ids: dict[str, str] = {}
-    there = 0
-    for row in _rows(engine, settings, window, ("id", "generation", "text")):
-        ids.setdefault(row["text"], row["id"])
-        there += 1
-    return Texts(ids, window.rows - there)
+    rows = _rows(engine, settings, window, ("id", "generation", "text"))
+    answers = [(row["id"], row["text"]) for row in rows]
+    return Texts(answers, window.rows - len(answers))
 
 
 def _rows(engine: Engine, settings: Settings, window: Window, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

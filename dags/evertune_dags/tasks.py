@@ -208,11 +208,13 @@ def decide(slug: str) -> None:
 def wake(slug: str) -> None:
     """Emit the drift alert, where a retrain is asked for that nobody works on; else be skipped, which emits nothing."""
     from evertune.loop import monitor
+    from evertune.project.load import find, load
 
+    where = settings.load()
     with translated():
-        wakes = monitor.wakes(slug, settings.load())
+        wakes = monitor.wakes(load(find(slug, where)), where)
     if not wakes:
-        raise AirflowSkipException("No retrain for drift waits for somebody to begin it.")
+        raise AirflowSkipException("No retrain for drift waits for somebody to begin it, or may be begun now.")
 
 
 def tell(message: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from evertune.ledger import runs, triggers
-from evertune.ledger.engine import clock, writing
+from evertune.ledger.engine import clock, reading, writing
 from evertune.ledger.tables import RunRow
 from evertune.records import Cause, EvertuneError, Run
 
@@ -95,3 +95,24 @@ def test_for_a_run_whose_owner_is_gone_somebody_is_woken(ledger: Engine) -> None
 
 def test_the_pause_is_a_day_at_most_however_often_it_failed() -> None:
     assert triggers.pause(9_999) == timedelta(days=1)
+
+
+def test_each_begin_of_what_an_alert_asked_for_counts_as_a_retrain(ledger: Engine) -> None:
+    def count() -> int:
+        with reading(ledger) as session:
+            return len(triggers.retrains(session, "spam"))
+
+    for project, cause, key in (("ham", Cause.ALERT, "theirs"), ("spam", Cause.CLOCK, "night")):
+        triggers.request(ledger, project, cause, key, "because")
+        run = runs.claim(ledger, project, "one", 60)
+        assert run is not None
+        runs.fail(ledger, run, "the disk is full")
+        assert count() == 0
+    triggers.request(ledger, "spam", Cause.ALERT, "drift", "drift")
+    for begun in (1, 2):
+        assert count() == max(begun - 1, 1)
+        run = runs.claim(ledger, "spam", "one", 60)
+        assert run is not None
+        assert count() == begun
+        runs.fail(ledger, run, "the disk is full")
+    assert count() == 2

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, select, text
 from tests.ledger.made import released
 from tests.serving.log.made import answer, feedback, fill
 from tests.support import small_project
@@ -22,6 +22,7 @@ from evertune.data import versions
 from evertune.ledger import alerts, events, runs, segments, steps, triggers, windows
 from evertune.ledger import engine as engines
 from evertune.ledger.events import Kind
+from evertune.ledger.tables import RunRow
 from evertune.loop import labels, monitor, reference, window_findings, window_reports
 from evertune.loop.claim import claim
 from evertune.loop.learned import Labelled, Text
@@ -29,7 +30,7 @@ from evertune.loop.monitor import Watched
 from evertune.monitoring import workspace
 from evertune.monitoring.detect import detect
 from evertune.project import Project
-from evertune.project.monitoring_options import Monitoring
+from evertune.project.monitoring_options import Monitoring, QuietHours
 from evertune.project.row_options import Preparation
 from evertune.records import (
     AlertStatus,
@@ -601,7 +602,7 @@ def test_nobody_is_woken_for_a_release_that_no_longer_answers(loop: Loop) -> Non
     loop.send("editorial", labels=True)
     assert loop.watch().wakes
     released(loop.ledger, runs.history(loop.ledger, "spam")[0], 2)
-    assert not monitor.wakes("spam", loop.where)
+    assert not monitor.wakes(PROJECT, loop.where)
     assert alerts.history(loop.ledger, "spam")[0].status == AlertStatus.OUTDATED
 
 
@@ -638,10 +639,49 @@ def test_nobody_is_woken_for_what_somebody_works_on_or_what_failed(loop: Loop) -
     assert loop.watch().wakes
     run = runs.claim(loop.ledger, "spam", "two", 600)
     assert run is not None
-    assert not monitor.wakes("spam", loop.where)
+    assert not monitor.wakes(PROJECT, loop.where)
     runs.fail(loop.ledger, run, "the disk is full")
     assert len(triggers.pending(loop.ledger, "spam")) == 1
-    assert not monitor.wakes("spam", loop.where)  # else it would fail every quarter of an hour
+    assert not monitor.wakes(PROJECT, loop.where)  # else it would fail every quarter of an hour
+
+
+def failed(loop: Loop, ago: timedelta) -> None:
+    """The retrain is begun, and has failed so long ago."""
+    run = runs.claim(loop.ledger, "spam", "two", 600)
+    assert run is not None
+    runs.fail(loop.ledger, run, "the disk is full")
+    with engines.writing(loop.ledger) as session:
+        last = session.scalar(select(RunRow).order_by(RunRow.id.desc()).limit(1))
+        assert last is not None
+        last.ended = engines.clock(session) - ago
+
+
+def with_policy(**options: Any) -> Project:
+    changed = PROJECT.monitoring.policy.model_copy(update=options)
+    return PROJECT.model_copy(update={"monitoring": PROJECT.monitoring.model_copy(update={"policy": changed})})
+
+
+def test_in_quiet_hours_nobody_is_woken_whether_it_is_begun_or_begun_again(loop: Loop) -> None:
+    loop.send("editorial", labels=True)
+    quiet = with_policy(quiet_hours=QuietHours(start="00:00", end="00:00"))  # all day
+    assert loop.watch().wakes
+    assert not monitor.wakes(quiet, loop.where)
+    failed(loop, timedelta(hours=2))
+    assert monitor.wakes(PROJECT, loop.where)
+    assert not monitor.wakes(quiet, loop.where)
+
+
+def test_a_retrain_that_is_begun_again_counts_again_in_its_week(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop.send("editorial", labels=True)
+    assert loop.watch().wakes
+    for wakes in (True, True, False):
+        failed(loop, timedelta(days=1))
+        assert monitor.wakes(PROJECT, loop.where) is wakes  # three a week
+    assert monitor.wakes(with_policy(retrains_per_week=4), loop.where)
+    assert not monitor.wakes(with_policy(retrains_per_week=0), loop.where)
+    now = datetime.now(UTC)
+    monkeypatch.setattr(engines, "clock", lambda _: now + timedelta(days=8))
+    assert monitor.wakes(PROJECT, loop.where)
 
 
 def test_an_alert_that_comes_while_a_run_is_at_work_waits_for_the_next(loop: Loop) -> None:

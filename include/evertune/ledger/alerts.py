@@ -77,7 +77,7 @@ class Standing(NamedTuple):
     working: bool
     """Whether a run of the project is active."""
     retrains: tuple[datetime, ...]
-    """When retrains for drift were asked for, newest first."""
+    """When retrains for drift were begun, or asked for where nobody has begun them yet; newest first."""
 
 
 Rule = Callable[[AlertEntry, Standing], tuple[bool, str]]
@@ -211,7 +211,7 @@ def rule(engine: Engine, project: str, decide: Rule) -> AlertEntry | None:
         row = session.scalar(of(project, generation, AlertStatus.OPEN))
         if row is None:
             return None
-        asked = tuple(triggers.asked_by_alerts(session, project))
+        asked = tuple(triggers.retrains(session, project))
         retrain, why = decide(as_entry(row), Standing(now, generation, _working(session, project, now), asked))
         row.ruling = printable(why)
         if retrain:

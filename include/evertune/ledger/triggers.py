@@ -5,6 +5,7 @@ They are rows and not events of Airflow, because those are no queue: they get st
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -14,7 +15,8 @@ from sqlalchemy.orm import Session
 
 from evertune.ledger.columns import printable
 from evertune.ledger.engine import clock, reading, writing
-from evertune.ledger.tables import RunRow, TriggerRow
+from evertune.ledger.events import Kind
+from evertune.ledger.tables import EventRow, RunRow, TriggerRow
 from evertune.project.options import SLUG
 from evertune.records import Cause, EvertuneError, Trigger
 
@@ -85,13 +87,21 @@ def pause(runs: int) -> timedelta:
     return min(FIRST_PAUSE * (1 << min(runs - 1, 10)), LONGEST_PAUSE)
 
 
-def asked_by_alerts(session: Session, project: str, most: int = 1000) -> list[datetime]:
-    """When retrains for drift were asked for, newest first; without those that nobody answered any more."""
-    counted = TriggerRow.answer.is_(None) | (TriggerRow.answer != UNANSWERED)
-    query = select(TriggerRow.created).where(
-        TriggerRow.project == project, TriggerRow.cause == Cause.ALERT.value, counted
+def begun_for_alerts(session: Session, project: str, most: int = 1000) -> list[datetime]:
+    """When runs were begun that alerts had asked for, newest first: of one that failed and was begun again, each."""
+    asked = select(TriggerRow.key).where(TriggerRow.project == project, TriggerRow.cause == Cause.ALERT.value)
+    keys = set(session.scalars(asked.order_by(TriggerRow.id.desc()).limit(most)))
+    started = select(EventRow).where(EventRow.project == project, EventRow.kind == Kind.STARTED.value)
+    rows = session.scalars(started.order_by(EventRow.id.desc()).limit(most))
+    return [datetime.fromisoformat(row.created) for row in rows if keys & set(json.loads(row.payload)["triggers"])]
+
+
+def retrains(session: Session, project: str) -> list[datetime]:
+    """When retrains for drift were begun, or asked for where nobody has begun them yet; newest first."""
+    waiting = select(TriggerRow.created).where(
+        TriggerRow.project == project, TriggerRow.cause == Cause.ALERT.value, *PENDING, TriggerRow.runs == 0
     )
-    return list(session.scalars(query.order_by(TriggerRow.id.desc()).limit(most)))
+    return sorted([*session.scalars(waiting), *begun_for_alerts(session, project)], reverse=True)
 
 
 def pending(engine: Engine, project: str) -> list[Trigger]:

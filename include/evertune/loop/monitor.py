@@ -59,7 +59,7 @@ def watch(project: Project, settings: Settings, serve: references.Serve = served
         lost=windows.lost(engine, project.slug),
         unreported=sum(bool(one.findings) and not one.report for one in windows.history(engine, project.slug)),
         alert=alert,
-        wakes=wakes(project.slug, settings),
+        wakes=wakes(project, settings),
     )
 
 
@@ -142,12 +142,19 @@ def _reconcile(engine: Engine, project: Project, settings: Settings) -> None:
         log.warning("monitor.alias", project=project.slug, reason=str(fault))
 
 
-def wakes(slug: str, settings: Settings) -> bool:
+def wakes(project: Project, settings: Settings) -> bool:
     """Whether a retrain for drift is asked for and nobody works on the project: then somebody must be woken.
 
     Asked of the ledger and not of the ruling, so that a wake-up which got lost is made up for at the next look. For a
-    run that failed somebody is woken again after a pause, or it would fail every quarter of an hour.
+    run that failed somebody is woken again after a pause, or it would fail every quarter of an hour. Whenever it is,
+    the policy's quiet hours and its limit a week hold.
     """
     engine = ledger_engine.ready(settings.database_url)
-    alerts.settle(engine, slug)
-    return triggers.unheard(engine, slug) and not alerts.working(engine, slug)
+    alerts.settle(engine, project.slug)
+    if not triggers.unheard(engine, project.slug) or alerts.working(engine, project.slug):
+        return False
+    with ledger_engine.reading(engine) as session:
+        now, begun = ledger_engine.clock(session), triggers.begun_for_alerts(session, project.slug)
+    if why := policy.holds(begun, project.monitoring.policy, now):
+        log.info("monitor.not_woken", project=project.slug, reason=why)
+    return not why

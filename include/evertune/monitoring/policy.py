@@ -22,7 +22,7 @@ class Facts(NamedTuple):
     judged: float = 0.0
     """Of these, what a model would be judged on, as rows of equal weight."""
     retrains: Sequence[datetime] = ()
-    """When retrains for drift were asked for, newest first."""
+    """When retrains for drift were begun, or asked for where nobody has begun them yet; newest first."""
     generation: int = 1
     """The release that answers."""
     working: bool = False
@@ -93,13 +93,21 @@ def _asks(facts: Facts, policy: Policy, retraining: Retraining) -> str:
 
 def _waits(retrains: Sequence[datetime], policy: Policy, now: datetime) -> str:
     """What has to be waited for; empty where nothing."""
-    if policy.retrains_per_week == 0:
-        return "the project wants none by itself (`retrains_per_week: 0`)"
     over = max(retrains, default=None)
     cooldown = timedelta(hours=policy.cooldown_hours)
-    if over is not None and now - over < cooldown:
-        return f"the last one was asked for at {over:%Y-%m-%d %H:%M} UTC, and {policy.cooldown_hours:g} hours must pass"
-    lately = sum(now - one < WEEK for one in retrains)
+    if policy.retrains_per_week and over is not None and now - over < cooldown:
+        return f"the last one was begun at {over:%Y-%m-%d %H:%M} UTC, and {policy.cooldown_hours:g} hours must pass"
+    return holds(retrains, policy, now)
+
+
+def holds(begun: Sequence[datetime], policy: Policy, now: datetime) -> str:
+    """Why a retrain that the policy has let through is not begun now, or not again; empty where it may be.
+
+    The cooldown is over for it; between a run that failed and the next there are pauses (`ledger/triggers.py`).
+    """
+    if policy.retrains_per_week == 0:
+        return "the project wants none by itself (`retrains_per_week: 0`)"
+    lately = sum(now - one < WEEK for one in begun)
     if lately >= policy.retrains_per_week:
         return f"there were {lately} in the last seven days, {policy.retrains_per_week} are allowed"
     if policy.quiet_hours and is_quiet(policy.quiet_hours, now):

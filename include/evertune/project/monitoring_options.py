@@ -66,9 +66,10 @@ class Policy(Options):
     `retraining.fewest_judged` of them are to judge on, of as many groups as a proof takes. Until then labels are asked
     for and nothing is retrained. `0`: retrain without."""
     cooldown_hours: Annotated[float, Field(ge=0, le=24 * 365)] = 12.0
-    """Hours between the starts of two retrains for drift, by the database's clock."""
+    """Hours between the starts of two retrains for drift, by the database's clock. One that failed is begun again after
+    an hour, then after two, four, at most a day."""
     retrains_per_week: Annotated[int, Field(ge=0, le=1000)] = 3
-    """Retrains for drift in any seven days."""
+    """Retrains for drift in any seven days. One that is begun again after it failed counts again."""
     quiet_hours: QuietHours | None = None
     """When none is started by itself."""
 

@@ -56,7 +56,7 @@ def release_anew(project: Project, settings: Settings, engine: Engine, versions:
     assert current is not None
     version = versions[turn % len(versions)]
     return promote_by_hand(
-        project, settings, by="benchmark", model_version=version, expected=current.generation
+        project.slug, settings, by="benchmark", model_version=version, expected=current.generation
     )  # fmt: skip
 
 

@@ -15,6 +15,8 @@ is made up for by the next run of this DAG, one that came twice finds nothing to
 ## When a task fails
 It is tried again, and goes on where it was. A file of the log that is gone or torn is passed over and told in the log
 of `window`; where all of the log is away, the task fails and nothing is passed over.
+Where the project file is edited into an unfit one, this page tells its faults and the clock stands still; what came in
+meanwhile is looked at once the file is mended.
 """
 
 from __future__ import annotations
@@ -23,33 +25,34 @@ from typing import Any
 
 from airflow.sdk import DAG, CronTriggerTimetable, chain, task
 
-from evertune.project import Project
-from evertune.project.load import load_all
-from evertune.settings import load
+from evertune_dags import projects
 from evertune_dags.assets import drift_alert
 from evertune_dags.notices import FailedTask, last
 from evertune_dags.retries import RETRIES
 from evertune_dags.tasks import DriftReport, check_windows, cut_windows, decide, wake
 
 
-def build(project: Project) -> DAG:
-    """The DAG of one project."""
-    cron = project.monitoring.cron
-    settings: dict[str, Any] = {"owner": project.owner, "on_failure_callback": FailedTask(project.slug), **RETRIES}
+def build(slug: str, cron: str, doc: str | None, tags: list[str], **settings: Any) -> DAG:
+    """The DAG of one project; while its file is unfit, `window` fails with what is wrong with it."""
     with DAG(
-        f"monitor__{project.slug}", schedule=CronTriggerTimetable(cron, timezone="UTC") if cron else None,
-        catchup=False, max_active_runs=1, doc_md=__doc__, tags=["evertune", project.slug], default_args=settings,
+        f"monitor__{slug}", schedule=CronTriggerTimetable(cron, timezone="UTC") if cron else None,
+        catchup=False, max_active_runs=1, doc_md=doc, tags=tags,
+        default_args={**settings, "on_failure_callback": FailedTask(slug), **RETRIES},
     ) as dag:  # fmt: skip
         steps = [
-            task(task_id="window")(cut_windows)(project.slug),
-            task(task_id="report")(check_windows)(project.slug),
-            task(task_id="decide")(decide)(project.slug),
-            task(task_id="wake", outlets=[drift_alert(project.slug)])(wake)(project.slug),
+            task(task_id="window")(cut_windows)(slug),
+            task(task_id="report")(check_windows)(slug),
+            task(task_id="decide")(decide)(slug),
+            task(task_id="wake", outlets=[drift_alert(slug)])(wake)(slug),
         ]
         steps[1].operator.operator_extra_links = (DriftReport(),)
-        chain(*steps, last(project.slug))
+        chain(*steps, last(slug))
     return dag
 
 
-for project in load_all(load())[0].values():
-    build(project)
+sound, faulty = projects.found()
+for project in sound:
+    build(project.slug, project.monitoring.cron, __doc__, ["evertune", project.slug], owner=project.owner)
+for unfit in faulty:
+    if unfit.was_one:
+        build(unfit.name, "", unfit.told, unfit.tags)

@@ -16,15 +16,16 @@ Each release is a new generation, in the ledger's chain of events with the name 
 
 ## What is looked at first
 The version's signature, and that MLflow still has the files that servers fetch: what cannot answer is not released.
+The project file is not: a release can be made, and taken back, also while that one is unfit.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.sdk import DAG, Param, chain, task
 
-from evertune.project import Project
-from evertune.project.load import load_all
-from evertune.settings import load
+from evertune_dags import projects
 from evertune_dags.assets import champion
 from evertune_dags.notices import last
 from evertune_dags.tasks import release
@@ -50,16 +51,20 @@ def params() -> dict[str, Param]:
     }
 
 
-def build(project: Project) -> DAG:
-    """The DAG of one project."""
+def build(slug: str, tags: list[str], **settings: Any) -> DAG:
+    """The DAG of one project, which needs no more of it than the slug."""
     with DAG(
-        f"release__{project.slug}", schedule=None, max_active_runs=1, params=params(), doc_md=__doc__,
-        tags=["evertune", project.slug], default_args={"owner": project.owner, "retries": 0},
+        f"release__{slug}", schedule=None, max_active_runs=1, params=params(), doc_md=__doc__, tags=tags,
+        default_args={**settings, "retries": 0},
     ) as dag:  # fmt: skip
-        done = task(task_id="release", outlets=[champion(project.slug)])(release)(project.slug)
-        chain(done, last(project.slug))
+        done = task(task_id="release", outlets=[champion(slug)])(release)(slug)
+        chain(done, last(slug))
     return dag
 
 
-for project in load_all(load())[0].values():
-    build(project)
+sound, faulty = projects.found()
+for project in sound:
+    build(project.slug, ["evertune", project.slug], owner=project.owner)
+for unfit in faulty:
+    if unfit.was_one:
+        build(unfit.name, unfit.tags)

@@ -23,26 +23,17 @@ Whatever happened, `notify` tells the project's webhooks at the end.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
-from collections.abc import Container, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, chain, literal, task
 
 from evertune.project import Project
-from evertune.project.load import intended_slug, load_all
-from evertune.project.slugs import is_slug
-from evertune.settings import load
+from evertune_dags import projects
 from evertune_dags.assets import champion, drift_alert
 from evertune_dags.notices import FailedTask, last
 from evertune_dags.retries import RETRIES
 from evertune_dags.tasks import AS_IN_FILE, DataDocs, claim, perform, tell
-
-LONGEST = 200
-"""Characters of a name that are taken from a file's. A DAG's id may have 250, a folder that is called by it 255."""
 
 
 def params() -> dict[str, Param]:
@@ -92,43 +83,25 @@ def retrain(project: Project) -> DAG:
     return dag
 
 
-def invalid(name: str, faults: str) -> DAG:
+def invalid(unfit: projects.Unfit) -> DAG:
     """The DAG of a file that is no project: its first task fails with what is wrong, and it harms no other.
 
     It has the tasks of a project's: Airflow takes out of a run what its DAG no longer has, and a run that was under way
     when the file was edited goes on with the project that it holds.
     """
-    told = f"# The project file of {name} is not valid\n\n```\n{faults}\n```\n\nMend it; `evertune validate` checks it."
-    ran = is_slug(name)  # perhaps: a project was never called otherwise
-    settings = RETRIES | ({"on_failure_callback": FailedTask(name)} if ran else {})
+    settings = RETRIES | ({"on_failure_callback": FailedTask(unfit.name)} if unfit.was_one else {})
     with DAG(
-        f"retrain__{name}", schedule=None, max_active_runs=1, params=params(), doc_md=told,
-        tags=["evertune", "invalid"], default_args=settings,
+        f"retrain__{unfit.name}", schedule=None, max_active_runs=1, params=params(), doc_md=unfit.told,
+        tags=unfit.tags, default_args=settings,
     ) as dag:  # fmt: skip
         # The faults quote the file, which is no template of Airflow's.
-        _steps(name, _task("claim", tell)(literal(faults)), [champion(name)] if ran else [])
+        claiming = _task("claim", tell)(literal(unfit.faults))
+        _steps(unfit.name, claiming, [champion(unfit.name)] if unfit.was_one else [])
     return dag
 
 
-def name_of(file: Path, slug: str | None, taken: Container[str]) -> str:
-    """What the DAG of an unfit file is called: by its slug, else as the file, but never as another DAG.
-
-    That one it would replace. No slug has a dot, so a name with the file's ending, or a digest behind a dot, is no
-    project's.
-    """
-    stem, whole = (re.sub(r"[^A-Za-z0-9_.-]", "-", name) for name in (file.stem, file.name))
-    for name in (slug or stem, whole):
-        if name not in taken and len(name) <= LONGEST:
-            return name
-    return f"{stem[:LONGEST]}.{hashlib.sha256(os.fsencode(file.name)).hexdigest()[:16]}"
-
-
-projects, faults = load_all(load())
-for project in projects.values():
+sound, faulty = projects.found()
+for project in sound:
     retrain(project)
-names = set(projects)
-slugs = {file: intended_slug(file) for file in sorted({fault.file for fault in faults})}
-# A name goes to the file that says it, first to the one that is called so too; last to those that are only called so.
-for file in sorted(slugs, key=lambda file: (slugs[file] is None, slugs[file] != file.stem)):
-    names.add(name := name_of(file, slugs[file], names))
-    invalid(name, "\n".join(str(fault) for fault in faults if fault.file == file))
+for unfit in faulty:  # also one that never was a project: somewhere its faults must stand
+    invalid(unfit)

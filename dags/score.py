@@ -10,15 +10,16 @@ those of Parquet with their types, those of the other formats as texts, letter b
 The answers are kept in parts: a retry, or a later run of the same source, goes on after the last whole part and with
 the release that it began with, also into another sink. Two runs of one source at once: the second is refused and tried
 again. Whether the sink can be written is looked at first. A sink on a disk appears whole or not at all.
+Where the project file is edited into an unfit one, this page tells its faults, and so does a run.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.sdk import DAG, Param, task
 
-from evertune.project import Project
-from evertune.project.load import load_all
-from evertune.settings import load
+from evertune_dags import projects
 from evertune_dags.retries import RETRIES
 from evertune_dags.tasks import score
 
@@ -32,15 +33,19 @@ def params() -> dict[str, Param]:
     }
 
 
-def build(project: Project) -> DAG:
+def build(slug: str, doc: str | None, tags: list[str], **settings: Any) -> DAG:
     """The DAG of one project."""
     with DAG(
-        f"score__{project.slug}", schedule=None, max_active_runs=4, params=params(), doc_md=__doc__,
-        tags=["evertune", project.slug], default_args={"owner": project.owner, **RETRIES},
+        f"score__{slug}", schedule=None, max_active_runs=4, params=params(), doc_md=doc, tags=tags,
+        default_args={**settings, **RETRIES},
     ) as dag:  # fmt: skip
-        task(task_id="score")(score)(project.slug)
+        task(task_id="score")(score)(slug)
     return dag
 
 
-for project in load_all(load())[0].values():
-    build(project)
+sound, faulty = projects.found()
+for project in sound:
+    build(project.slug, __doc__, ["evertune", project.slug], owner=project.owner)
+for unfit in faulty:
+    if unfit.was_one:
+        build(unfit.name, unfit.told, unfit.tags)

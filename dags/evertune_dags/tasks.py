@@ -119,24 +119,22 @@ def _skip_without_release(outcome: Outcome, run_key: str) -> None:
 def release(slug: str) -> None:
     """Do what a person asked for in the form of `release__<project>`."""
     from evertune import loop
-    from evertune.project.load import find, load
 
     context, where = get_current_context(), settings.load()
     params = context["params"]
     by = str(getattr(context["dag_run"], "triggering_user_name", None) or "airflow")
     reason = params["reason"]
     with translated():
-        project = load(find(slug, where))
         if params["action"] == "refuse":
-            refused = loop.refuse(project, where, by=by, reason=reason)
+            refused = loop.refuse(slug, where, by=by, reason=reason)
             raise AirflowSkipException(f"The model of {refused} is refused; what answered before goes on.")
         told = {"by": by, "reason": reason, "expected": params["expected_generation"]}
         if told["expected"] is None:  # by a moment that no second try and no clearing changes, so that none acts again
-            told["expected"] = loop.answered_at(project, where, context["dag_run"].run_after)
+            told["expected"] = loop.answered_at(slug, where, context["dag_run"].run_after)
         if params["action"] == "promote":
-            done = loop.promote_by_hand(project, where, model_version=params["model_version"], **told)
+            done = loop.promote_by_hand(slug, where, model_version=params["model_version"], **told)
         else:
-            done = loop.rollback(project, where, to=params["generation"], **told)
+            done = loop.rollback(slug, where, to=params["generation"], **told)
     log.info("%s: generation %s answers with model version %s", slug, done.generation, done.model_version)
 
 

@@ -67,24 +67,34 @@ def test_parsing_finds_every_dag_and_imports_nothing_heavy(airflow: dict[str, st
         "print('FOUND ' + json.dumps({'dags': sorted(bag.dags), 'errors': bag.import_errors,"
         f" 'heavy': [m for m in {HEAVY} if m in sys.modules],"
         " 'files': sorted(stat.file.rpartition('/')[2] for stat in bag.dagbag_stats),"
-        " 'docs': {i: bool(d.doc_md) for i, d in bag.dags.items()},"
+        " 'docs': {i: d.doc_md for i, d in bag.dags.items()},"
         " 'tags': {i: sorted(d.tags) for i, d in bag.dags.items()}}))"
     )
     printed = _python(airflow, "-c", script)
     found = json.loads(next(line for line in printed.splitlines() if line.startswith("FOUND ")).removeprefix("FOUND "))
     assert found["errors"] == {}
-    small = [f"{kind}__small-reviews" for kind in ("monitor", "release", "retrain", "score")]
-    assert found["dags"] == sorted([*small, "retrain__broken"])
+    kinds = ("monitor", "release", "retrain", "score")
+    assert found["dags"] == sorted(f"{kind}__{slug}" for kind in kinds for slug in ("small-reviews", "broken"))
     assert found["heavy"] == []
     assert found["files"] == sorted(DAG_FILES)
     assert all(found["docs"].values())
-    assert "invalid" in found["tags"]["retrain__broken"]
+    assert {tuple(found["tags"][f"{kind}__broken"]) for kind in kinds} == {("broken", "evertune", "invalid")}
+    assert [kind for kind in kinds if "is not valid" in found["docs"][f"{kind}__broken"]] == [
+        "monitor", "retrain", "score"
+    ]  # fmt: skip
 
 
-def test_the_dag_of_a_broken_file_tells_the_fault_in_the_words_of_the_file(airflow: dict[str, str]) -> None:
-    states, printed = _told(airflow, "retrain__broken", {})
-    assert (states["run"], states["claim"], states["tune"]) == ("failed", "failed", "upstream_failed")
-    assert states["notify"] == "success"  # nobody can be told, which ends nothing
+@pytest.mark.parametrize(
+    ("kind", "first", "last"),
+    [("retrain", "claim", "promote"), ("monitor", "window", "wake"), ("score", "score", "score")],
+)
+def test_the_dag_of_a_broken_file_tells_the_fault_in_the_words_of_the_file(
+    airflow: dict[str, str], kind: str, first: str, last: str
+) -> None:
+    states, printed = _told(airflow, f"{kind}__broken", {"source": "a.csv", "sink": "b.parquet"})
+    assert (states["run"], states[first]) == ("failed", "failed")
+    assert states[last] == ("failed" if first == last else "upstream_failed")
+    assert states.get("notify", "success") == "success"  # nobody can be told, which ends nothing
     _, faults = load_all(load(airflow))
     assert any(TEMPLATE in str(fault) for fault in faults)
     assert "\n".join(map(str, faults)) in printed
@@ -115,7 +125,7 @@ def test_the_button_of_the_task_leads_to_the_newest_report(airflow: dict[str, st
         "try: tasks.check_windows('small-reviews')\n"
         "except Exception as fault: print('LINK', pushed['report'], fault)\n"
         "import monitor as dag\n"
-        "task = dag.build(dag.load_all(dag.load())[0]['small-reviews']).get_task('report')\n"
+        "task = dag.build('small-reviews', '', '', []).get_task('report')\n"
         "print('BUTTON', [type(one).__name__ for one in task.operator_extra_links])\n"
     )
     apart = {**airflow, "EVERTUNE_HOME": str(tmp_path)}

@@ -1,4 +1,4 @@
-"""The DAG of an unfit project file takes no other DAG's place."""
+"""An unfit project file takes none of its project's DAGs away, and takes no other DAG's place."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tests.support import ROOT, small_project
 pytestmark = pytest.mark.integration
 
 
-def dags(projects: Path, home: Path) -> dict[str, bool]:
-    """The DAGs of dags/retrain.py, by id, and whether they are those of valid projects."""
+def dags(projects: Path, home: Path, kind: str = "retrain") -> dict[str, bool]:
+    """The DAGs of dags/<kind>.py, by id, and whether they are those of valid projects."""
     environment = {
         **os.environ, "EVERTUNE_PROJECTS": str(projects), "EVERTUNE_HOME": str(home), "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     }  # fmt: skip
     script = (
         "import json\nfrom airflow.dag_processing.dagbag import DagBag\n"
-        f"bag = DagBag({str(ROOT / 'dags' / 'retrain.py')!r})\n"
+        f"bag = DagBag({str(ROOT / 'dags' / f'{kind}.py')!r})\n"
         "print('FOUND ' + json.dumps([{i: 'invalid' not in d.tags for i, d in bag.dags.items()}, bag.import_errors]))"
     )
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "dags"), os.environ.get("PYTHONPATH", "")])
@@ -63,6 +63,20 @@ def test_the_dag_of_an_unfit_file_is_that_of_its_slug(tmp_path: Path) -> None:
     assert set(dags(projects, tmp_path / "home")) == {
         "retrain__one", "retrain__two", "retrain__c", "retrain__four", "retrain__four.yaml"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["monitor", "release", "score"])
+def test_each_dag_that_a_project_may_have_had_stays(tmp_path: Path, kind: str) -> None:
+    projects = tmp_path / "projects"
+    projects.mkdir()
+    (projects / "good.yaml").write_text(yaml.safe_dump(small_project("good")))
+    for name in ("twice", "twice-copy"):
+        (projects / f"{name}.yaml").write_text(yaml.safe_dump(small_project("twice")))
+    (projects / "a.yaml").write_text("slug: one\nowner: 1\n")
+    (projects / "b.yaml").write_text("slug: two\ntuning: {\n")
+    (projects / "No Slug.yaml").write_text("owner: team\n")
+    slugs = {"good": True, "twice": False, "one": False, "two": False}
+    assert dags(projects, tmp_path / "home", kind) == {f"{kind}__{slug}": valid for slug, valid in slugs.items()}
 
 
 def test_of_two_files_of_one_slug_one_goes_by_it(tmp_path: Path) -> None:

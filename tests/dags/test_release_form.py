@@ -26,13 +26,14 @@ from airflow.sdk.exceptions import AirflowSkipException
 asked = []
 done = SimpleNamespace(generation=2, model_version=1)
 for name, answer in (("promote_by_hand", done), ("refuse", "run-1"), ("rollback", done)):
-    def call(project, where, *, name=name, answer=answer, **told):
+    def call(slug, where, *, name=name, answer=answer, **told):
+        assert slug == "small-reviews"
         asked.append([name, told])
         return answer
     setattr(loop, name, call)
 
 moment = datetime(2026, 1, 1, tzinfo=UTC)
-loop.answered_at = lambda project, where, when: 7 if when == moment else None
+loop.answered_at = lambda slug, where, when: 7 if when == moment else None
 form = release.params()
 for action, expected in [*((one, None) for one in form["action"].schema["enum"]), ("promote", 0), ("rollback", 3)]:
     params = {name: param.value for name, param in form.items()} | {"action": action, "reason": "because"}
@@ -47,8 +48,10 @@ print("FOUND " + json.dumps(asked))
 """
 
 
-def test_each_action_is_done_with_the_name_and_the_reason_of_who_asked(environment: Settings) -> None:
-    write_project(environment, small_project())
+@pytest.mark.parametrize("task", ["sequence-classification", "none that there is"])
+def test_each_action_is_done_with_the_name_and_the_reason_of_who_asked(environment: Settings, task: str) -> None:
+    """Whether the project file is fit or not."""
+    write_project(environment, small_project(task=task))
     paths = os.pathsep.join([str(ROOT / "dags"), os.environ.get("PYTHONPATH", "")])
     variables = {**os.environ, "PYTHONPATH": paths, "AIRFLOW_HOME": str(environment.home)}
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=variables, capture_output=True, text=True, check=False)

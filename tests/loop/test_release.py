@@ -30,6 +30,7 @@ from evertune.records import (
     Release,
     RunStatus,
     StaleError,
+    UnfitError,
     UnreachableError,
     Verdict,
 )
@@ -122,39 +123,39 @@ def evertune(*arguments: str) -> dict[str, Any]:
 
 
 def test_a_rollback_to_a_model_that_is_gone_is_refused_and_commits_nothing(
-    environment: Settings, registry: Registry, project: Project, ledger: Engine, monkeypatch: pytest.MonkeyPatch
+    environment: Settings, registry: Registry, ledger: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in (1, 2):
         night(ledger, registry, number)
     registry.gone = {1}
     with pytest.raises(EvertuneError, match="no version 1"):
-        rollback(project, environment, by="ann")
+        rollback(SLUG, environment, by="ann")
     registry.gone = set()
     with monkeypatch.context() as patch:
         patch.setattr(signing, "sign", lambda *_: "forged")
         with pytest.raises(CorruptError):
-            rollback(project, environment, by="ann")
+            rollback(SLUG, environment, by="ann")
     assert current(ledger).generation == 2
-    assert rollback(project, environment, by="ann").model_version == 1
+    assert rollback(SLUG, environment, by="ann").model_version == 1
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_version_whose_files_were_deleted_is_not_released(
-    environment: Settings, registry: Registry, project: Project, ledger: Engine, part: str
+    environment: Settings, registry: Registry, ledger: Engine, part: str
 ) -> None:
     for number in (1, 2):
         night(ledger, registry, number)
     registry.lost = {(part, 1)}
     for release in (rollback, partial(promote_by_hand, model_version=1)):
         with pytest.raises(EvertuneError, match=rf"Version 1 .* cannot answer: .*{part} is gone.*Nothing was changed"):
-            release(project, environment, by="ann")
+            release(SLUG, environment, by="ann")
     assert current(ledger).generation == 2
     registry.lost = {(part, 2)}
-    assert rollback(project, environment, by="ann").model_version == 1
+    assert rollback(SLUG, environment, by="ann").model_version == 1
 
 
 def test_a_look_takes_no_kept_copy_for_an_answer_and_leaves_nothing(
-    environment: Settings, registry: Registry, project: Project, ledger: Engine, monkeypatch: pytest.MonkeyPatch
+    environment: Settings, registry: Registry, ledger: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched: list[Path] = []
 
@@ -167,16 +168,15 @@ def test_a_look_takes_no_kept_copy_for_an_answer_and_leaves_nothing(
     monkeypatch.setattr(mlflow, "fetch", fetch)
     night(ledger, registry, 1)
     for _ in range(2):
-        promote_by_hand(project, environment, by="ann", model_version=1)
+        promote_by_hand(SLUG, environment, by="ann", model_version=1)
     assert len(fetched) == 2
     assert not [path for path in fetched if path.parent.exists()]
 
 
 @pytest.mark.parametrize("act", [partial(promote_by_hand, model_version=2), rollback])
-def test_what_somebody_else_was_faster_with_is_refused(  # noqa: PLR0917 - fixtures
+def test_what_somebody_else_was_faster_with_is_refused(
     environment: Settings,
     registry: Registry,
-    project: Project,
     ledger: Engine,
     monkeypatch: pytest.MonkeyPatch,
     act: Callable[..., Release],
@@ -191,7 +191,7 @@ def test_what_somebody_else_was_faster_with_is_refused(  # noqa: PLR0917 - fixtu
 
     monkeypatch.setattr(mlflow, "describe", slowly)
     with pytest.raises(EvertuneError, match="nothing was changed"):
-        act(project, environment, by="ann")
+        act(SLUG, environment, by="ann")
     assert (current(ledger).generation, current(ledger).approved_by) == (3, "bob")
 
 
@@ -252,19 +252,19 @@ def test_the_first_release_takes_nobodys_place(registry: Registry, project: Proj
 
 
 def test_a_form_is_about_what_answered_when_it_was_sent(
-    environment: Settings, registry: Registry, project: Project, ledger: Engine
+    environment: Settings, registry: Registry, ledger: Engine
 ) -> None:
-    assert answered_at(project, environment, datetime.now(UTC)) == 0
+    assert answered_at(SLUG, environment, datetime.now(UTC)) == 0
     for number in (1, 2, 3):
         night(ledger, registry, number)
     sent = current(ledger).created
     for _ in range(2):  # two forms, or one whose task was cleared: the second finds the rollback done
-        expected = answered_at(project, environment, sent)
+        expected = answered_at(SLUG, environment, sent)
         assert expected == 3
-        assert rollback(project, environment, by="ann", expected=expected).model_version == 2
+        assert rollback(SLUG, environment, by="ann", expected=expected).model_version == 2
         time.sleep(0.002)
     assert current(ledger).generation == 4
-    assert answered_at(project, environment, sent - timedelta(days=1)) == 0
+    assert answered_at(SLUG, environment, sent - timedelta(days=1)) == 0
 
 
 def test_the_reasons_of_a_person_are_kept_and_listed(registry: Registry, project: Project, ledger: Engine) -> None:
@@ -283,6 +283,30 @@ def test_the_reasons_of_a_person_are_kept_and_listed(registry: Registry, project
     assert "[b]owner" in CliRunner().invoke(app, ["release", "list", SLUG], env={"COLUMNS": "200"}).stdout
 
 
+TWICE = "two files of one slug"
+
+
+@pytest.mark.parametrize("unfit", ["owner: 1", "tuning: {", TWICE])
+def test_a_release_is_made_and_taken_back_while_the_project_file_is_unfit(
+    registry: Registry, project: Project, ledger: Engine, unfit: str
+) -> None:
+    file = registry.where.projects / f"{SLUG}.yaml"
+    if unfit == TWICE:
+        file.with_name("copy.yaml").write_text(file.read_text())
+    else:
+        file.rename(file.with_name("called-otherwise.yaml")).write_text(f"slug: {SLUG}\n{unfit}\n")
+    for number in (1, 2):
+        night(ledger, registry, number)
+    assert evertune("release", "rollback", SLUG)["model_version"] == 1
+    assert evertune("release", "promote", SLUG, "--model-version", "2")["generation"] == 4
+    assert len(evertune("release", "list", SLUG)["releases"]) == 4
+    night(ledger, registry, 5, approval=True)
+    assert evertune("release", "refuse", SLUG, "--reason", "no")["reason"] == "no"
+    done = CliRunner().invoke(app, ["release", "rollback", "small-review"])
+    assert isinstance(done.exception, UnfitError)
+    assert current(ledger).generation == 4
+
+
 def test_a_person_says_no(registry: Registry, project: Project, ledger: Engine) -> None:
     night(ledger, registry, 1)
     run_key = night(ledger, registry, 2, approval=True)
@@ -297,25 +321,23 @@ def test_a_person_says_no(registry: Registry, project: Project, ledger: Engine) 
     assert (version, verdict.decision) == (2, Decision.REJECT)
     assert "the slice of short texts got worse" in verdict.reasons[-1]
     with pytest.raises(EvertuneError, match="awaits approval"):
-        promote_by_hand(project, registry.where, by="bob")
+        promote_by_hand(SLUG, registry.where, by="bob")
 
 
 def test_a_no_counts_although_mlflow_is_away(
-    environment: Settings, registry: Registry, project: Project, ledger: Engine, monkeypatch: pytest.MonkeyPatch
+    environment: Settings, registry: Registry, ledger: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object) -> None:
         raise UnreachableError("MLflow does not answer.")
 
     run_key = night(ledger, registry, 1, approval=True)
     monkeypatch.setattr(mlflow, "set_verdict", away)
-    assert refuse(project, environment, by="ann", reason="no") == run_key
+    assert refuse(SLUG, environment, by="ann", reason="no") == run_key
 
 
-def test_a_no_needs_a_reason_and_something_to_refuse(
-    environment: Settings, registry: Registry, project: Project, ledger: Engine
-) -> None:
+def test_a_no_needs_a_reason_and_something_to_refuse(environment: Settings, registry: Registry, ledger: Engine) -> None:
     with pytest.raises(EvertuneError, match="nothing to refuse"):
-        refuse(project, environment, by="ann", reason="no")
+        refuse(SLUG, environment, by="ann", reason="no")
     night(ledger, registry, 1, approval=True)
     with pytest.raises(EvertuneError, match="Say why"):
-        refuse(project, environment, by="ann", reason=" ")
+        refuse(SLUG, environment, by="ann", reason=" ")

@@ -84,8 +84,8 @@ def test_what_a_person_released_is_told_as_done_although_mlflow_is_away(
     steps.promote(judged, OWNER, warm)
     other = RegisteredVersion(version=2, digest="digest 2", run_key=judged, verdict=None, description="", tags={})
     monkeypatch.setattr("evertune.loop.release.look", lambda *_: other)
-    assert promote_by_hand(project, warm, by="ann", model_version=2).generation == 2
-    assert rollback(project, warm, by="ann").generation == 3
+    assert promote_by_hand(project.slug, warm, by="ann", model_version=2).generation == 2
+    assert rollback(project.slug, warm, by="ann").generation == 3
 
 
 def test_a_model_that_a_person_had_rolled_back_is_rejected_in_mlflow_too(

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evertune.project.faults import ProjectError
-from evertune.project.load import Fault, find, intended_slug, load, load_all, load_many
+from evertune.project.load import Fault, find, intended_slug, load, load_all, load_many, slug_of
 from evertune.project.options import Project
 from evertune.records import UnfitError
 from evertune.settings import Settings
@@ -246,6 +246,27 @@ def test_a_project_is_found_by_path_anywhere(where: Settings, write: Write, monk
 def test_a_file_that_cannot_be_read_is_found_by_its_name_so_that_its_faults_are_told(where: Settings) -> None:
     _fill(where, {"broken.yaml": "slug: [", "a.yaml": MINIMAL})
     assert find("broken", where) == where.projects / "broken.yaml"
+
+
+def test_a_torn_file_is_found_by_the_line_that_gives_its_slug(where: Settings) -> None:
+    _fill(where, {"a.yaml": "slug: other\ntuning: {\n"})
+    assert find("other", where) == where.projects / "a.yaml"
+    with pytest.raises(UnfitError, match="no project 'a'"):
+        find("a", where)
+
+
+def test_a_slug_is_known_of_unfit_files_too(where: Settings) -> None:
+    twice = {"a.yaml": MINIMAL, "b.yaml": MINIMAL}
+    torn = {"c.yaml": "slug: other\ntuning: {\n", "broken.yaml": "slug: [", "d.yaml": "slug: wrong\nowner: 1\n"}
+    _fill(where, twice | torn)
+    assert [slug_of(name, where) for name in ("tickets", "other", "broken", "wrong")] == [
+        "tickets", "other", "broken", "wrong"
+    ]  # fmt: skip
+    assert [slug_of(str(where.projects / name), where) for name in ("b.yaml", "c.yaml")] == ["tickets", "other"]
+    with pytest.raises(UnfitError, match="Did you mean 'wrong'"):
+        slug_of("wrongs", where)
+    with pytest.raises(ProjectError, match="slug"):
+        slug_of(str(where.projects / "broken.yaml"), where)
 
 
 @pytest.mark.parametrize(

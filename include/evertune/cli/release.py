@@ -1,4 +1,4 @@
-"""``evertune release``: what a person may do to the release of a project."""
+"""``evertune release``: what a person may do to the release of a project, its file fit or not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from evertune.cli import output, user
-from evertune.project.load import find, load
+from evertune.project.load import slug_of
 from evertune.records import Release
 from evertune.settings import Settings
 from evertune.settings import load as load_settings
@@ -38,8 +38,8 @@ def promote(
     from evertune.loop import promote_by_hand
 
     where = load_settings()
-    loaded, by = load(find(project, where)), user.name()
-    done = promote_by_hand(loaded, where, by=by, model_version=model_version, expected=expected, reason=reason)
+    slug, by = slug_of(project, where), user.name()
+    done = promote_by_hand(slug, where, by=by, model_version=model_version, expected=expected, reason=reason)
     _tell(done, where, json)
 
 
@@ -53,7 +53,7 @@ def refuse(
     from evertune.loop import refuse as say_no
 
     where = load_settings()
-    run_key = say_no(load(find(project, where)), where, by=user.name(), reason=reason)
+    run_key = say_no(slug_of(project, where), where, by=user.name(), reason=reason)
     if json:
         output.print_json({"refused": run_key, "reason": reason})
     else:
@@ -75,7 +75,8 @@ def rollback(
     from evertune.loop import rollback as roll_back
 
     where = load_settings()
-    done = roll_back(load(find(project, where)), where, by=user.name(), to=to, expected=expected, reason=reason)
+    slug = slug_of(project, where)
+    done = roll_back(slug, where, by=user.name(), to=to, expected=expected, reason=reason)
     _tell(done, where, json)
 
 
@@ -85,7 +86,7 @@ def history(project: output.ProjectName, json: output.Json = False) -> None:
     from evertune.ledger import engine, releases
 
     where = load_settings()
-    found = releases.history(engine.ready(where.database_url), load(find(project, where)).slug)
+    found = releases.history(engine.ready(where.database_url), slug_of(project, where))
     if json:
         output.print_json({"releases": [one.model_dump(mode="json") for one in found]})
         return

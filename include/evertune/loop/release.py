@@ -1,4 +1,7 @@
-"""What a person may do to a project's release: let a version answer, refuse one, or go back to an earlier one."""
+"""What a person may do to a project's release: let a version answer, refuse one, or go back to an earlier one.
+
+By its slug alone: while a project file is unfit, a bad model must go nevertheless.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,6 @@ from evertune.files import CorruptError
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger import releases, runs
 from evertune.ledger.columns import printable
-from evertune.project import Project
 from evertune.records import Decision, EvertuneError, Release, StaleError
 from evertune.settings import Settings
 
@@ -27,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 def promote_by_hand(
-    project: Project,
+    slug: str,
     settings: Settings,
     *,
     by: str,
@@ -44,29 +46,29 @@ def promote_by_hand(
     from evertune.releases import promote
 
     engine = ledger_engine.ready(settings.database_url)
-    waiting = runs.awaiting(engine, project.slug)
+    waiting = runs.awaiting(engine, slug)
     if model_version is None:
         if waiting is None:
             raise EvertuneError(
-                f"No run of {project.slug} awaits approval. Say which version: evertune release promote {project.slug} "
+                f"No run of {slug} awaits approval. Say which version: evertune release promote {slug} "
                 "--model-version N"
             )
-        model_version = _version_of(waiting, project)
-    current = releases.current(engine, project.slug)  # before the look, which takes its time
-    found = look(project.slug, model_version, None, settings)
+        model_version = _version_of(waiting)
+    current = releases.current(engine, slug)  # before the look, which takes its time
+    found = look(slug, model_version, None, settings)
     if expected is None:
         is_waiting = waiting is not None and waiting.key == found.run_key
         expected = waiting.champion if waiting and is_waiting else current.generation if current else 0
     release = promote.promote(
-        engine, None, project.slug, model_version, found.digest, found.run_key,
+        engine, None, slug, model_version, found.digest, found.run_key,
         expected=expected, by=by, reason=reason,
     )  # fmt: skip
-    mend_alias(settings, project.slug, engine)
+    mend_alias(settings, slug, engine)
     return release
 
 
 def rollback(
-    project: Project,
+    slug: str,
     settings: Settings,
     *,
     by: str,
@@ -84,18 +86,18 @@ def rollback(
 
     engine = ledger_engine.ready(settings.database_url)
     if expected is None:
-        now = releases.current(engine, project.slug)
+        now = releases.current(engine, slug)
         if now and to is None:
             _check_not_gone_back(now, by)
         expected = now.generation if now else 0
-    release = promote.repeated(engine, project.slug, by, to, expected)
+    release = promote.repeated(engine, slug, by, to, expected)
     if release is None:
-        goal = promote.target(engine, project.slug, to, expected=expected)
-        look(project.slug, goal.model_version, goal.digest, settings)
+        goal = promote.target(engine, slug, to, expected=expected)
+        look(slug, goal.model_version, goal.digest, settings)
         release = promote.rollback(
-            engine, project.slug, by=by, to=goal.generation, expected=expected, reason=reason
+            engine, slug, by=by, to=goal.generation, expected=expected, reason=reason
         )  # fmt: skip
-    mend_alias(settings, project.slug, engine)
+    mend_alias(settings, slug, engine)
     return release
 
 
@@ -110,32 +112,32 @@ def _check_not_gone_back(now: Release, by: str) -> None:
         )
 
 
-def answered_at(project: Project, settings: Settings, when: datetime) -> int:
+def answered_at(slug: str, settings: Settings, when: datetime) -> int:
     """The generation that answered then, 0 where none did: what a person who asked for something then had decided on.
 
     By the ledger's clock. Where the one that ``when`` was read from is ahead, a release of that moment counts as seen.
     """
-    past = releases.history(ledger_engine.ready(settings.database_url), project.slug)
+    past = releases.history(ledger_engine.ready(settings.database_url), slug)
     return next((release.generation for release in past if release.created <= when), 0)
 
 
-def refuse(project: Project, settings: Settings, *, by: str, reason: str) -> str:
+def refuse(slug: str, settings: Settings, *, by: str, reason: str) -> str:
     """Say no to the model that awaits approval; returns its run's key. What answers now goes on."""
     from evertune.releases import mlflow, promote
 
     if not reason.strip():
         raise EvertuneError("Say why it is refused: whoever tuned it wants to know.")
     engine = ledger_engine.ready(settings.database_url)
-    waiting = runs.awaiting(engine, project.slug)
+    waiting = runs.awaiting(engine, slug)
     if waiting is None:
-        raise EvertuneError(f"No run of {project.slug} awaits approval: there is nothing to refuse.")
+        raise EvertuneError(f"No run of {slug} awaits approval: there is nothing to refuse.")
     promote.refuse(engine, waiting.key, by, reason)
     verdict = waiting.outcome.verdict if waiting.outcome else None
     if verdict is not None:
         reasons = (*verdict.reasons, f"Refused by {by}: {reason}")
         told = verdict.model_copy(update={"decision": Decision.REJECT, "reasons": reasons})
-        with told_if_mlflow_is_away(project.slug, "the model version does not say that it was refused"):
-            mlflow.set_verdict(settings, project.slug, _version_of(waiting, project), told)
+        with told_if_mlflow_is_away(slug, "the model version does not say that it was refused"):
+            mlflow.set_verdict(settings, slug, _version_of(waiting), told)
     return waiting.key
 
 
@@ -197,8 +199,8 @@ def look(slug: str, version: int, digest: str | None, settings: Settings) -> Reg
     return found
 
 
-def _version_of(waiting: runs.RunEntry, project: Project) -> int:
+def _version_of(waiting: runs.RunEntry) -> int:
     version = waiting.outcome.model_version if waiting.outcome else None
     if version is None:
-        raise EvertuneError(f"Run {waiting.key} of {project.slug} awaits approval but names no model version.")
+        raise EvertuneError(f"Run {waiting.key} of {waiting.project} awaits approval but names no model version.")
     return version

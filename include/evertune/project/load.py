@@ -28,7 +28,7 @@ from evertune.project.slugs import is_slug
 from evertune.records import UnfitError
 from evertune.settings import Settings
 
-__all__ = ["Fault", "ProjectError", "find", "intended_slug", "load", "load_all", "load_many", "slugs"]
+__all__ = ["Fault", "ProjectError", "find", "intended_slug", "load", "load_all", "load_many", "slug_of", "slugs"]
 
 SUFFIXES = (".yaml", ".yml")
 _SLUG_LINE = re.compile(r"""^slug:[ \t]+(?P<quote>["']?)(?P<slug>[a-z0-9-]+)(?P=quote)[ \t]*(#.*)?\r?$""", re.MULTILINE)
@@ -103,11 +103,22 @@ def find(name_or_path: str, settings: Settings) -> Path:
     same = [file for file, slug in there.items() if slug == name_or_path]
     if len(same) > 1:
         raise ProjectError([_same_slug(file, name_or_path, [o for o in same if o != file]) for file in same])
-    # A file that cannot be read far enough to know its slug is meant by its name, so that its faults are told.
-    unread = [file for file, slug in there.items() if slug is None and file.stem == name_or_path]
+    # A file that is no YAML is meant by the line that gives its slug, or else by its name: so its faults are told.
+    unread = [file for file, slug in there.items() if slug is None and _called(file) == name_or_path]
     for file in (*same, *unread):
         return file
     raise UnfitError(_no_project(name_or_path, sorted({slug for slug in there.values() if slug}), settings.projects))
+
+
+def slug_of(name_or_path: str, settings: Settings) -> str:
+    """The slug of a project, for what needs no more of it: of one whose file is unfit at the moment, too.
+
+    Raises :class:`UnfitError` where there is no such project, or none can be made out.
+    """
+    if is_slug(name_or_path) and name_or_path in map(_called, _files(settings.projects)):
+        return name_or_path
+    path = find(name_or_path, settings)
+    return intended_slug(path) or load(path).slug
 
 
 def slugs(settings: Settings) -> dict[Path, str | None]:
@@ -123,6 +134,10 @@ def intended_slug(path: Path) -> str | None:
             found = _SLUG_LINE.search(yamltext.decode(_bytes(path)))
             slug = found["slug"] if found else None
     return slug if slug and is_slug(slug) else None
+
+
+def _called(path: Path) -> str:
+    return intended_slug(path) or path.stem
 
 
 def _no_project(name: str, known: list[str], folder: Path) -> str:

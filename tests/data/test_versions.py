@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -22,6 +24,7 @@ from evertune.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = (Step.SNAPSHOT, Step.VALIDATE, Step.PREPARE)
 SLUG = "shop-reviews"
+RESTORED = [".dvc", "data", "dvc.lock", "dvc.yaml", "params.yaml", "plans"]
 
 
 def with_blocks(project: Project, **blocks: dict[str, object]) -> Project:
@@ -222,14 +225,7 @@ def test_a_checkout_that_fails_leaves_nothing_and_can_be_tried_again(
     assert list(parent.rglob("*")) == ([to] if there else [])
     assert files.verify(restored(to))
     assert [path.name for path in parent.iterdir()] == ["restored"]
-    assert sorted(path.name for path in to.iterdir()) == [
-        ".dvc",
-        "data",
-        "dvc.lock",
-        "dvc.yaml",
-        "params.yaml",
-        "plans",
-    ]
+    assert sorted(path.name for path in to.iterdir()) == RESTORED
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -244,6 +240,56 @@ def test_what_a_killed_checkout_leaves_does_not_stand_in_the_way(
     assert files.verify(folder)
     assert not left.exists()
     assert not list(to.rglob("half"))
+
+
+def killed(restored: Callable[..., Path], to: Path, after: int) -> None:
+    """A checkout into ``to``, there and empty, that is killed just after so many renames of what was pulled."""
+    rename, made = Path.rename, 0
+
+    def counted(path: Path, target: Path) -> Path:
+        nonlocal made
+        there, made = rename(path, target), made + 1
+        if made == after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return there
+
+    to.mkdir()
+    child = multiprocessing.get_context("fork").Process(
+        target=restored, args=(to, lambda: setattr(Path, "rename", counted))
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("after", range(1, len(RESTORED) + 2))
+def test_a_checkout_that_is_killed_while_it_moves_its_files_in_is_finished(
+    restored: Callable[..., Path], tmp_path: Path, after: int
+) -> None:
+    killed(restored, to := tmp_path / "restored", after)
+    (to / "mine").write_text("a person's, by now")
+    assert files.verify(restored(to, stop(AssertionError)))  # nothing is pulled again
+    assert sorted(path.name for path in to.iterdir()) == sorted([*RESTORED, "mine"])
+
+
+def test_what_a_person_has_put_in_the_way_of_a_checkout_is_kept(restored: Callable[..., Path], tmp_path: Path) -> None:
+    killed(restored, to := tmp_path / "restored", 2)
+    (mine := to / "plans").write_text("a person's")
+    for _ in range(2):
+        with pytest.raises(UnfitError, match="plans is in the way"):
+            restored(to)
+    mine.rename(tmp_path / "mine")
+    assert files.verify(restored(to))
+    assert (tmp_path / "mine").read_text() == "a person's"
+
+
+def test_a_checkout_of_another_version_replaces_none_that_was_killed(
+    local_project: Project, where: Settings, restored: Callable[..., Path], tmp_path: Path
+) -> None:
+    killed(restored, to := tmp_path / "restored", 2)
+    with pytest.raises(UnfitError, match="not an empty folder"):
+        versions.checkout(where, "another lock", local_project, versions.pin(local_project, where), to)
+    assert sorted(path.name for path in to.iterdir()) == RESTORED
 
 
 def test_a_checkout_in_the_folder_where_one_stands(

@@ -40,6 +40,8 @@ PIPELINE = Path(__file__).with_name("pipeline.yaml")
 
 ASIDE = ".evertune-checkout"
 """Name of the folder in which a checkout is made before it is whole; its name's ending, where it lies beside."""
+WHOLE = f"{ASIDE}-whole"
+"""Its name from when it is whole until all that is in it has been moved to where it belongs."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,14 @@ def dataset(workspace: Workspace) -> Dataset:
 def checkout(settings: Settings, lock: str, project: Project, pins: Pins, to: Path) -> Path:
     """Restore those very bytes into the empty folder ``to``; return the dataset's folder in it, verified.
 
-    Files are copies, not links into the cache: they are the person's who asked.
+    Files are copies, not links into the cache: they are the person's who asked. Where one that was killed had brought
+    all of them and only not moved them in, that is finished.
     """
+    to = to.absolute()
+    dataset = to / "data" / project.slug / "dataset"
+    if _moved_in(to) and _text(to / "dvc.lock") == lock:
+        files.verify(dataset)
+        return dataset
     if os.path.lexists(to) and not (to.is_dir() and all(path.name == ASIDE for path in to.iterdir())):
         raise UnfitError(f"{to} is not an empty folder. Name a new one to check the data out into.")
     dvc.reach(settings, make=False)
@@ -115,7 +123,7 @@ def checkout(settings: Settings, lock: str, project: Project, pins: Pins, to: Pa
         _write(folder / ".dvc" / "config", dvc.config(settings, links="reflink,copy"))
         dvc.run(folder, settings, "pull", ["pull"])
         files.verify(folder / "data" / project.slug / "dataset")
-    return to / "data" / project.slug / "dataset"
+    return dataset
 
 
 @contextlib.contextmanager
@@ -125,27 +133,32 @@ def _whole(to: Path) -> Iterator[Path]:
     It always has the same name, so that the next try removes what one that was killed has left. Where ``to`` is there
     already it lies within: ``to`` may be another disk, or where the person stands.
     """
-    to = to.absolute()
     within = to.exists()
     aside = to / ASIDE if within else to.with_name(f".{to.name}{ASIDE}")
-    moved: list[Path] = []
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         yield aside
-        if within:
-            for path in aside.iterdir():
-                moved.append(to / path.name)
-                path.rename(moved[-1])
-            aside.rmdir()
-        else:
-            aside.rename(to)
+        aside.rename(to / WHOLE if within else to)
     except BaseException:
-        for path in (aside, *moved):
-            shutil.rmtree(path, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                path.unlink()
+        shutil.rmtree(aside, ignore_errors=True)
         raise
+    if within:
+        _moved_in(to)
+
+
+def _moved_in(to: Path) -> bool:
+    """Whether there was a whole checkout within ``to``; what was in it lies in ``to`` now. Cut off, it goes on."""
+    whole = to / WHOLE
+    if not whole.is_dir():
+        return False
+    for path in sorted(whole.iterdir()):
+        goal = to / path.name
+        if os.path.lexists(goal):  # a person's: what was moved is no longer in the other
+            raise UnfitError(f"{goal} is in the way of the data. Move it away, and run the same command again.")
+        path.rename(goal)
+    whole.rmdir()
+    return True
 
 
 def write(settings: Settings, lock: str, project: Project, pins: Pins, to: Path) -> None:

@@ -38,4 +38,5 @@ if [ -e "$home/embedded/processes.json" ]; then  # something was started, and ma
   [ -x .venv/bin/python ] || refuse "Servers may run on $home, and without .venv they cannot be stopped. Run make down after make setup, or delete $home/embedded/processes.json where none run."
   .venv/bin/python -m scripts.embedded down || refuse "What runs on $home could not be stopped (see above)."
 fi
-rm -rf "$home" .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
+# .venv/bin first: cut off in between, what is left works no longer, and setup.sh does not take it for somebody's own.
+rm -rf "$home" .venv/bin .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov

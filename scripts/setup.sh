@@ -5,8 +5,9 @@
 #   EVERTUNE_TORCH=cpu|cuda       which build of torch; by default cuda where nvidia-smi finds a GPU, else cpu
 #   PYTHON=/path/to/python        which interpreter; by default the first of python3, python3.12, python3.11 that fits
 #
-# The stamp is written last: a .venv that is marked as unfinished was cut off in the middle and is built anew. One that
-# works and has neither was made by somebody else, and is left alone.
+# The stamp is written last: a .venv that is marked as unfinished was cut off in the middle and is built anew. So is one
+# without marks that has a log of this script in it: earlier versions had no mark for that. One that works and has
+# nothing of that was made by somebody else, and is left alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -38,8 +39,9 @@ stamp=".venv/.evertune-$( { cat requirements.lock requirements-torch-*.lock pypr
 # In this order: where it is cut off in between, what is left works no longer, and so is nobody's own.
 remove() { rm -rf .venv/bin .venv; }
 unfinished=.venv/.evertune-unfinished
-if [ -e "$unfinished" ]; then remove; fi
-if .venv/bin/python -c '' 2>/dev/null && ! ls .venv/.evertune-* >/dev/null 2>&1; then
+marked() { ls .venv/.evertune-* >/dev/null 2>&1; }
+if [ -e "$unfinished" ] || { [ -e .venv/torch-cpu.log ] && ! marked; }; then remove; fi
+if .venv/bin/python -c '' 2>/dev/null && ! marked; then
   fail "$PWD/.venv has no mark of make setup, which would build it anew: it may be somebody's own. Move it away, or remove it (rm -rf .venv), then run make setup again."
 fi
 

@@ -70,6 +70,22 @@ def test_y_removes_all_of_it(clone: Path) -> None:
     assert (clone / "Makefile").exists()
 
 
+def test_cut_off_it_leaves_no_environment_that_looks_like_a_persons(clone: Path, tmp_path: Path) -> None:
+    """One that works and has no mark of make setup: that one would leave it alone."""
+    (clone / ".venv" / ".evertune-d9b21743255f1517").touch()
+    (clone / ".venv" / "bin" / "python").touch()
+    (tmp_path / "bin").mkdir()
+    rm = tmp_path / "bin" / "rm"
+    # As the real one, but that of .venv it gets no further than the marks.
+    rm.write_text(
+        '#!/bin/sh\nshift\nfor path; do\n  case "$path" in\n    .venv) '
+        f'{shutil.which("rm")} .venv/.evertune-*; exit 1 ;;\n    *) {shutil.which("rm")} -rf "$path" ;;\n  esac\ndone\n'
+    )
+    rm.chmod(0o755)
+    assert clean(clone, YES="1", PATH=f"{rm.parent}{os.pathsep}{os.environ['PATH']}")[0] != 0
+    assert not list((clone / ".venv").iterdir())
+
+
 def test_where_nobody_can_be_asked_the_models_stay(clone: Path) -> None:
     status, told = clean(clone)
     assert status != 0

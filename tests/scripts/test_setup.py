@@ -122,6 +122,16 @@ def test_one_that_was_cut_off_in_an_update_is_built_anew(setup: Setup, tmp_path:
     assert not (tmp_path / ".venv" / ".evertune-unfinished").exists()
 
 
+def test_one_that_an_earlier_version_was_cut_off_in_is_built_anew(setup: Setup, tmp_path: Path) -> None:
+    """It had no mark for that, but only this script leaves that log there."""
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy(tmp_path / "python", tmp_path / ".venv" / "bin" / "python")
+    (tmp_path / ".venv" / "torch-cpu.log").touch()
+    (tmp_path / ".venv" / "half-installed").touch()
+    assert setup().returncode == 0
+    assert not (tmp_path / ".venv" / "half-installed").exists()
+
+
 def test_one_that_a_person_made_is_left_alone(setup: Setup, tmp_path: Path) -> None:
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     shutil.copy(tmp_path / "python", tmp_path / ".venv" / "bin" / "python")

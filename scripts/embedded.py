@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -56,21 +59,35 @@ def _commands(embedded: Embedded) -> dict[str, list[str]]:
 
 def up() -> Embedded:
     """Start what does not run yet, wait until it answers, and return where it is."""
-    embedded = installation()
-    with files.lock(embedded.folder / "lock", wait=True):
-        started, wanted = processes.records(embedded), _commands(embedded)
-        missing = [name for name in wanted if name not in started or not processes.alive(started[name])]
-        if len(missing) == len(wanted):
-            embedded = _on_free_ports(embedded)
-        for name, port in embedded.listeners().items():
-            ports.check(name, port, runs=name not in missing)
-        if missing:
-            _prepare(embedded)
-            for name in missing:
-                _start(embedded, name)
-    with console.status("Waiting until all of it answers …"):
-        health.await_all(embedded)
+    with _alone():
+        embedded = installation()
+        with files.lock(embedded.folder / "lock", wait=True):
+            started, wanted = processes.records(embedded), _commands(embedded)
+            missing = [name for name in wanted if name not in started or not processes.alive(started[name])]
+            if len(missing) == len(wanted):
+                embedded = _on_free_ports(embedded)
+            for name, port in embedded.listeners().items():
+                ports.check(name, port, runs=name not in missing)
+            if missing:
+                _prepare(embedded)
+                for name in missing:
+                    _start(embedded, name)
+        with console.status("Waiting until all of it answers …"):
+            health.await_all(embedded)
     return embedded
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """One clone after the other: until something listens on a port that one has chosen, it looks free to all."""
+    path = Path(tempfile.gettempdir()) / f"evertune-up-{os.getuid()}.lock"
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(files.lock(path))
+        except files.BusyError:
+            with console.status("Waiting for another clone that is starting …"):
+                held.enter_context(files.lock(path, wait=True))
+        yield
 
 
 def _on_free_ports(before: Embedded) -> Embedded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -107,6 +108,32 @@ def test_two_clones_run_side_by_side_though_they_had_the_same_ports(
     assert first.up() == one
     second.down()
     assert second.up() == other, "and so it does when it is up again"
+
+
+def test_two_clones_that_are_first_started_at_the_same_moment_take_ports_of_their_own(
+    clones: tuple[Clone, Clone],
+) -> None:
+    forks = multiprocessing.get_context("fork")
+    moment = forks.Barrier(len(clones))
+
+    def start(clone: Clone) -> None:
+        clone.slow_s = 1.0  # as real ones, which listen only when both have chosen
+        moment.wait()
+        clone.up()
+
+    starting = [forks.Process(target=start, args=(clone,)) for clone in clones]
+    for one in starting:
+        one.start()
+    for one in starting:
+        one.join()
+    assert [one.exitcode for one in starting] == [0, 0]
+    taken: list[int] = []
+    for clone in clones:
+        clone.enter()
+        place = installation()
+        assert len(_alive(place)) == 5
+        taken += place.listeners().values()
+    assert len(set(taken)) == len(taken)
 
 
 def test_it_is_not_up_while_another_answers_in_its_place(

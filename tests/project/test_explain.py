@@ -66,7 +66,10 @@ def test_what_was_found_is_told_shortly(value: object, words: str) -> None:
         ("validation: {expectations: [{name: ExpectColumnValuesToBeUniqe}]}", "validation.expectations[0].name",
          "found 'ExpectColumnValuesToBeUniqe'", "'expect_column_values_to_be_unique'"),
         ("validation: {expectations: [{name: ExpectQueryResultsToMatchComparison}]}", "validation.expectations[0].name",
-         "two data sources, and a run has one. Write a query for unexpected_rows", ""),
+         "another table, and a run has none. Write a query for unexpected_rows", ""),
+        ("validation: {expectations: [{name: expect_table_row_count_to_equal_other_table}]}",
+         "validation.expectations[0].name",
+         "another table, and a run has none. Write a query for unexpected_rows", ""),
         ("zzzz: 1", "zzzz", "an option of a project file", "the options here are schema_version, slug"),
     ],
 )  # fmt: skip

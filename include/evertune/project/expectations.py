@@ -30,9 +30,9 @@ OF_THE_SCHEMA = frozenset(
 """Those that ask which columns there are, and so may name some that there are not."""
 UNEXPECTED_ROWS = "unexpected_rows_expectation"
 """The one whose name does not begin like those of the others."""
-COMPARISON = "expect_query_results_to_match_comparison"
-"""The one that cannot be asked: it holds the batch against a second data source, and a run has none."""
-IN_SQL = re.compile(rf"like_pattern|equal_other_table|^{UNEXPECTED_ROWS}$")
+OF_TWO_TABLES = frozenset({"expect_query_results_to_match_comparison", "expect_table_row_count_to_equal_other_table"})
+"""Those that cannot be asked: they hold the batch against another table, and a run has none."""
+IN_SQL = re.compile(rf"like_pattern|^{UNEXPECTED_ROWS}$")
 """Those that are judged in SQLite."""
 ROW_NUMBER = "evertune_row"
 """Column of the row numbers there."""
@@ -49,7 +49,7 @@ class _Class(NamedTuple):
 
 @functools.cache
 def core_expectations() -> tuple[str, ...]:
-    """Their names in snake case, as the installed package lists them, without :data:`COMPARISON`.
+    """Their names in snake case, as the installed package lists them, without :data:`OF_TWO_TABLES`.
 
     None where none are listed.
     """
@@ -61,14 +61,14 @@ def core_expectations() -> tuple[str, ...]:
         names = re.findall(rf"^from \.(expect_\w+|{UNEXPECTED_ROWS}) import", listed.read_text("utf-8"), re.MULTILINE)
     except OSError:
         return ()
-    return tuple(sorted(set(names) - {COMPARISON}))
+    return tuple(sorted(set(names) - OF_TWO_TABLES))
 
 
 def in_snake_case(name: str) -> str:
     """``ExpectColumnValuesToBeUnique`` as ``expect_column_values_to_be_unique``; any other name as it is."""
     if not name[:1].isupper() or "_" in name:
         return name
-    by_letters = {known.replace("_", ""): known for known in (*core_expectations(), COMPARISON)}
+    by_letters = {known.replace("_", ""): known for known in (*core_expectations(), *OF_TWO_TABLES)}
     return by_letters.get(name.lower(), name)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from evertune.project.block import Options, Share
-from evertune.project.expectations import COMPARISON, NAME, UNEXPECTED_ROWS, core_expectations, in_snake_case
+from evertune.project.expectations import NAME, OF_TWO_TABLES, UNEXPECTED_ROWS, core_expectations, in_snake_case
 from evertune.project.forms import Script, unfit
 
 
@@ -18,8 +18,8 @@ class Expectation(Options):
     name: Annotated[str, Field(json_schema_extra={"pattern": NAME})]
     """Any core expectation, for example `expect_column_value_lengths_to_be_between` or, as Great Expectations writes
     it, `ExpectColumnValueLengthsToBeBetween`; `unexpected_rows_expectation` asks a query in SQL of the table `{batch}`,
-    in SQLite, and finds rows that should not be there. Only `expect_query_results_to_match_comparison` cannot be asked:
-    it needs a second data source."""
+    in SQLite, and finds rows that should not be there. Only `expect_query_results_to_match_comparison` and
+    `expect_table_row_count_to_equal_other_table` cannot be asked: a run has one table."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """Its arguments, as Great Expectations documents them. Columns are those of a snapshot: `text`, `label`, `id`,
     `group`, and what `columns.keep` and the sources' `constants` name.
@@ -34,10 +34,10 @@ class Expectation(Options):
     @classmethod
     def _exists(cls, value: str) -> str:
         name, known = in_snake_case(value), core_expectations()
-        if name == COMPARISON:
+        if name in OF_TWO_TABLES:
             raise unfit(
-                f"expected an expectation about one batch of rows; {value} compares two data sources, and a run has "
-                f"one. Write a query for {UNEXPECTED_ROWS} that finds what should not be there"
+                f"expected an expectation about one batch of rows; {value} compares it with another table, and a run "
+                f"has none. Write a query for {UNEXPECTED_ROWS} that finds what should not be there"
             )
         if name not in known and (known or not re.match(NAME, name)):
             raise unfit(f"expected one of Great Expectations' core expectations; found {value!r}", known)

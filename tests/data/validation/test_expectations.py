@@ -96,7 +96,6 @@ MET: dict[str, dict[str, Any]] = {
     "expect_table_columns_to_match_set": {"column_set": ["text", "label"], "exact_match": False},
     "expect_table_row_count_to_be_between": {"min_value": 40, "max_value": 40},
     "expect_table_row_count_to_equal": {"value": 40},
-    "expect_table_row_count_to_equal_other_table": {"other_table_name": "rows"},
     "unexpected_rows_expectation": {"unexpected_rows_query": "SELECT * FROM {batch} WHERE text LIKE '%damn%'"},
 }
 """For each core expectation, arguments with which the rows of :func:`parquet` meet it."""

@@ -16,7 +16,7 @@ from string import Formatter
 from typing import Any, NamedTuple
 
 from evertune.project import conditions
-from evertune.project.expectations import COMPARISON
+from evertune.project.expectations import OF_TWO_TABLES
 from evertune.project.explain import found
 
 BLOCKS = frozenset({"json_schema", "meta", "partition_object", "quantile_ranges", "row_condition"})
@@ -38,7 +38,7 @@ def classes() -> dict[str, Any]:
     from great_expectations.util import camel_to_snake
 
     by_name = {camel_to_snake(name): getattr(gxe, name) for name in dir(gxe) if name.startswith(("Expect", "Unexp"))}
-    return {name: cls for name, cls in by_name.items() if name not in {"expectation", COMPARISON}}
+    return {name: cls for name, cls in by_name.items() if name not in {"expectation", *OF_TWO_TABLES}}
 
 
 def queries(arguments: Mapping[str, Any]) -> Iterator[Unfit]:

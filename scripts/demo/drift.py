@@ -27,7 +27,7 @@ from scripts.demo.follow import POLL_S, DagRun, check_ended_well, follow
 from scripts.demo.replay import Replay, Steady, f1
 from scripts.installation import Embedded
 
-REVIEWS, BEFORE, STEADY, AFTER = "reviews", "editorials before", "steady", "editorials after"
+REVIEWS, BEFORE, AFTER = "reviews", "editorials before", "editorials after"
 DRAIN_S, START_S = 90.0, 120.0
 
 

@@ -325,10 +325,10 @@ def test_who_was_killed_before_noting_it_is_followed_by_one_who_tells_it_again(
     happen(ledger, project, *ALL)
     note = deliveries.told
 
-    def killed(engine: Engine, held: deliveries.Delivery, until: int, *, missed: bool = False) -> bool:
+    def killed(engine: Engine, held: deliveries.Delivery, until: int) -> deliveries.Delivery | None:
         if receiver.posts:
             raise RuntimeError("killed")
-        return note(engine, held, until, missed=missed)
+        return note(engine, held, until)
 
     with monkeypatch.context() as patch:
         patch.setattr(deliveries, "told", killed)

@@ -57,9 +57,7 @@ def record(where: Settings, run_key: str, step: Step, result: dict[str, Any]) ->
 @pytest.fixture
 def judged(warm: Settings, run_key: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A run whose model is to be promoted, and an MLflow that is away when it is."""
-    candidate = Candidate(
-        run_key=run_key, digest="digest", path="bundle", mlflow_run="1", model_version=1, method="full", seconds=1.0
-    )
+    candidate = Candidate(run_key=run_key, digest="digest", mlflow_run="1", model_version=1, method="full", seconds=1.0)
     verdict = Verdict(decision=Decision.PROMOTE, reasons=("it is better",))
     record(warm, run_key, Step.JUDGE, verdict.model_dump(mode="json"))
     monkeypatch.setattr(steps, "_tuned", lambda _: (candidate, None))

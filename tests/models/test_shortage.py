@@ -49,12 +49,12 @@ def on_a_gpu() -> None:
 def test_whoever_computes_too_much_is_told_with_advice(hungry: Callable[[], object]) -> None:
     ways = [*shortage.shorter(128), shortage.LARGER]
     advice = r"ran out while it was tried \(.+\)\. To make it fit: .* below 128; choose a"
-    with pytest.raises(UnfitError, match=advice), shortage.told("it was tried", ways):
+    with pytest.raises(UnfitError, match=advice), shortage.told("it was tried", lambda: ways):
         hungry()
 
 
 def test_it_is_one_sentence_that_asks_for_no_retry() -> None:
-    with pytest.raises(UnfitError) as caught, shortage.told("it was tried", ["do less"]):
+    with pytest.raises(UnfitError) as caught, shortage.told("it was tried", lambda: ["do less"]):
         on_a_gpu()
     assert "Of the rest" not in str(caught.value)
     assert not caught.value.retry
@@ -66,5 +66,5 @@ def test_rows_that_are_short_are_not_to_be_cut() -> None:
 
 @pytest.mark.parametrize("fault", [RuntimeError("shapes"), EvertuneError("the file out of memory.csv is not there")])
 def test_another_fault_is_no_want_of_memory(fault: Exception) -> None:
-    with pytest.raises(type(fault), match=str(fault)), shortage.told("it was tried", ["do less"]):
+    with pytest.raises(type(fault), match=str(fault)), shortage.told("it was tried", lambda: ["do less"]):
         raise fault

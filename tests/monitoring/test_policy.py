@@ -26,7 +26,7 @@ def ago(hours: float) -> datetime:
 
 def test_with_rows_and_labels_a_retrain_is_asked_for() -> None:
     ruling = decide(ALERT, ENOUGH, POLICY, RETRAINING, NOW)
-    assert (ruling.retrain, ruling.ask_for_labels) == (True, False)
+    assert ruling.retrain
 
 
 def test_too_few_rows_wait() -> None:
@@ -37,13 +37,15 @@ def test_too_few_rows_wait() -> None:
 
 def test_without_labels_they_are_asked_for_and_nothing_is_retrained() -> None:
     ruling = decide(ALERT, Facts(labels=399, judged=120), POLICY, RETRAINING, NOW)
-    assert (ruling.retrain, ruling.ask_for_labels) == (False, True)
+    assert not ruling.retrain
+    assert "label some" in ruling.why
     assert "1 more are needed" in ruling.why
 
 
 def test_no_retrain_starts_that_could_not_show_its_gain() -> None:
     ruling = decide(ALERT, Facts(labels=900, judged=85), POLICY, RETRAINING, NOW)
-    assert (ruling.retrain, ruling.ask_for_labels) == (False, True)
+    assert not ruling.retrain
+    assert "label some" in ruling.why
     assert "worth 85 rows to judge on, and 100 are needed for that, so about 50 more labels" in ruling.why
     assert "about 400 more" in decide(ALERT, Facts(labels=0), POLICY, RETRAINING, NOW).why
 

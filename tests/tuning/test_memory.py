@@ -111,19 +111,19 @@ def _peak(profile: Any) -> int:
 def test_memory_that_runs_out_is_told_with_advice_and_not_tried_again(fault: Exception) -> None:
     project = tiny.project(tokens_per_batch=512, method="full")
     advice = r"tokens_per_batch below 512.*max_tokens below 128.*to lora"
-    with pytest.raises(UnfitError, match=advice) as caught, memory.shortage_told(project, 128):
+    with pytest.raises(UnfitError, match=advice) as caught, memory.shortage_told(project, lambda: 128):
         raise fault
     assert "Of the rest" not in str(caught.value)
     assert not caught.value.retry
 
 
 def test_torch_says_on_a_cpu_that_memory_ran_out() -> None:
-    with pytest.raises(UnfitError, match="Memory ran out"), memory.shortage_told(tiny.project(), 8):
+    with pytest.raises(UnfitError, match="Memory ran out"), memory.shortage_told(tiny.project(), lambda: 8):
         torch.empty(1 << 60, dtype=torch.uint8)
 
 
-def test_another_fault_is_no_want_of_memory() -> None:
-    with pytest.raises(RuntimeError, match="shapes"), memory.shortage_told(tiny.project(), 8):
+def test_another_fault_is_no_want_of_memory_and_reads_no_rows() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), memory.shortage_told(tiny.project(), lambda: pytest.fail("read")):
         raise RuntimeError("shapes cannot be multiplied")
 
 

@@ -105,8 +105,10 @@ def evaluate(  # noqa: PLR0917  the contract between the rooms: callers name the
 
 
 def _shortage_told(project: Project, *splits: _Split) -> AbstractContextManager[None]:
-    longest = max(len(ids) for split in splits for ids in split.ids)
-    return shortage.told(f"{project.slug} was evaluated", [*shortage.shorter(longest), shortage.LARGER])
+    def ways() -> list[str]:
+        return [*shortage.shorter(max(len(ids) for split in splits for ids in split.ids)), shortage.LARGER]
+
+    return shortage.told(f"{project.slug} was evaluated", ways)
 
 
 def scored(pairs: Pairs, facts: dict[str, Any]) -> Evaluation:

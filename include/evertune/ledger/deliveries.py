@@ -68,19 +68,20 @@ def _new(session: Session, project: str, webhook: str, moment: datetime) -> Deli
     return row
 
 
-def told(engine: Engine, held: Delivery, until: int, *, missed: bool = False) -> bool:
+def told(engine: Engine, held: Delivery, until: int, *, missed: bool = False) -> Delivery | None:
     """Note that the webhook was told all up to this event; ``missed``: that this one was given up.
 
-    ``False`` where another has taken the row meanwhile: then stop, it goes on from there.
+    Returns the row as it is now, its failures forgotten: they were of what has got through. ``None`` where another has
+    taken it meanwhile: then stop, it goes on from there.
     """
     with writing(engine) as session:
         row = _held(session, held)
         if row is None:
-            return False
+            return None
         row.until, row.failures, row.retry_at, row.fault = until, 0, None, None
         row.missed += missed
         row.held_until = clock(session) + timedelta(seconds=HELD_S)
-        return True
+        return _entry(row)
 
 
 def failed(engine: Engine, held: Delivery, fault: str, retry_s: float) -> None:

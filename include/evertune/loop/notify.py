@@ -151,9 +151,9 @@ def _deliver(engine: Engine, slug: str, hook: Webhook, now: bool) -> Iterator[Ev
                         not_told(engine, held, event, fault)
                         return
                     yield event
-                if not deliveries.told(engine, held, event.id):
+                if (noted := deliveries.told(engine, held, event.id)) is None:
                     return
-                held = held.model_copy(update={"failures": 0})  # those were of what has got through now
+                held = noted
             until = pending[-1].id
     deliveries.give_back(engine, held)
 

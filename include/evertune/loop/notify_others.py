@@ -43,9 +43,9 @@ def pass_on(
                     not_told(engine, held, event, f"{type(fault).__name__}, see the log")
                     return given
                 given += 1
-            if not deliveries.told(engine, held, event.id):
+            if (noted := deliveries.told(engine, held, event.id)) is None:
                 return given  # another goes on from there
-            held = held.model_copy(update={"failures": 0})  # those were of what has got through now
+            held = noted
         until = pending[-1].id
     deliveries.give_back(engine, held)
     return given

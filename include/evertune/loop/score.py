@@ -89,7 +89,7 @@ def score(
     # Not by the sink: whoever finds only at the end that it was the wrong one names another and scores nothing again.
     workspace = settings.home / "scoring" / files.hash_of([project.slug, source, column])[:24]
     with (
-        shortage.told(f"{source} was scored; what is scored is kept", _LESS),
+        shortage.told(f"{source} was scored; what is scored is kept", lambda: _LESS),
         files.lock(workspace / "lock"),
         score_texts.opened(source, workspace, column) as reader,
     ):

@@ -191,7 +191,6 @@ def _register(order: Order, evaluation: Evaluation, tuned: JsonObject) -> Candid
     return Candidate(
         run_key=order.run_key,
         digest=tuned["digest"],
-        path=str(order.bundle),
         mlflow_run=run,
         model_version=version,
         method=str(order.project.tuning.method),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from evertune.records import EvertuneError, UnfitError
 
@@ -22,10 +22,10 @@ def shorter(longest: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def told(what: str, ways: Sequence[str]) -> Iterator[None]:
+def told(what: str, ways: Callable[[], Sequence[str]]) -> Iterator[None]:
     """Turn a want of memory into :class:`UnfitError` with advice: a retry would need as much again.
 
-    ``what`` was done meanwhile ("reviews was tuned"), and ``ways`` are what makes it fit.
+    ``what`` was done meanwhile ("reviews was tuned"), and ``ways`` tells what makes it fit; it is asked only then.
     """
     try:
         yield
@@ -36,7 +36,7 @@ def told(what: str, ways: Sequence[str]) -> Iterator[None]:
             raise
         first = str(fault).strip().splitlines()[:1] or [type(fault).__name__]
         raise UnfitError(
-            f"Memory ran out while {what} ({first[0][:_SHOWN]}). To make it fit: {'; '.join(ways)}. "
+            f"Memory ran out while {what} ({first[0][:_SHOWN]}). To make it fit: {'; '.join(ways())}. "
             "If something else took the memory meanwhile, end that and run again."
         ) from fault
 

@@ -37,7 +37,6 @@ class Ruling(NamedTuple):
     """What the policy says."""
 
     retrain: bool
-    ask_for_labels: bool
     why: str
     """In words, for people."""
 
@@ -54,15 +53,15 @@ def decide(alert: Alert, facts: Facts, policy: Policy, retraining: Retraining, n
     if alert.rows < policy.fewest_rows:
         return _no(f"it rests on {alert.rows} answers, {policy.fewest_rows} are asked for")
     if asks := _asks(facts, policy, retraining):
-        return Ruling(retrain=False, ask_for_labels=True, why=f"No retrain yet: {asks}: label some, at /review.")
+        return Ruling(retrain=False, why=f"No retrain yet: {asks}: label some, at /review.")
     if waits := _waits(facts.retrains, policy, now):
         return _no(waits)
     after = ", after the run that is at work" if facts.working else ""
-    return Ruling(retrain=True, ask_for_labels=False, why=f"A retrain is asked for{after}, with {facts.labels} labels.")
+    return Ruling(retrain=True, why=f"A retrain is asked for{after}, with {facts.labels} labels.")
 
 
 def _no(why: str) -> Ruling:
-    return Ruling(retrain=False, ask_for_labels=False, why=f"No retrain yet: {why}.")
+    return Ruling(retrain=False, why=f"No retrain yet: {why}.")
 
 
 def _asks(facts: Facts, policy: Policy, retraining: Retraining) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import warnings
 import zoneinfo
-from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Annotated
 from urllib.parse import parse_qsl
@@ -20,8 +19,6 @@ from pydantic_core import PydanticCustomError
 from evertune import wheels
 from evertune.project.scripts import SCRIPTS
 from evertune.records import UnfitError
-
-Check = Callable[[str], str]
 
 SCHEMES = ("wheel://", "hf://")
 PACKED = (".gz", ".zst")

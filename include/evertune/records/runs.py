@@ -143,8 +143,6 @@ class Candidate(Record):
     run_key: str
     digest: str
     """SHA-256 over the bundle's manifest."""
-    path: str
-    """Where its bundle was made. It is there until the run has ended; after that the registry has it."""
     mlflow_run: str
     model_version: int
     method: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -136,9 +137,12 @@ def _cgroup_room() -> int:
         return 1 << 62
 
 
-def shortage_told(project: Project, longest: int) -> AbstractContextManager[None]:
-    """A want of memory while the project is tuned becomes :class:`UnfitError` with the advice of :func:`preflight`."""
-    return shortage.told(f"{project.slug} was tuned", _ways(project, longest))
+def shortage_told(project: Project, longest: Callable[[], int]) -> AbstractContextManager[None]:
+    """A want of memory while the project is tuned becomes :class:`UnfitError` with the advice of :func:`preflight`.
+
+    ``longest`` tells the tokens of the longest row.
+    """
+    return shortage.told(f"{project.slug} was tuned", lambda: _ways(project, longest()))
 
 
 def _advice(found: Preflight, project: Project) -> str:

@@ -46,8 +46,7 @@ def train(  # noqa: PLR0917 - the job calls it so
     :class:`CancelledError` where ``cancelled()`` says so, which is asked before each step,
     :class:`EvertuneError` where the disk is full, and :class:`UnfitError` where memory runs out.
     """
-    longest = int(batches.load(dataset, "train").lengths.max())
-    with shortage_told(project, longest):
+    with shortage_told(project, lambda: int(batches.load(dataset, "train").lengths.max())):
         tuning = Tuning(project, dataset, base, work / "checkpoints", report=report, cancelled=cancelled)
         tuning.resume()
         tuning.run()

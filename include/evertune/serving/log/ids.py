@@ -20,7 +20,7 @@ LENGTH = 40
 _FORM = struct.Struct(">BBIQIQ")  # the second's five bytes are one and four
 _CHECK = struct.Struct(">I")
 _LAST = int(datetime(9999, 12, 31, 23, tzinfo=UTC).timestamp())
-_ALPHABET = re.compile(r"[A-Za-z0-9_-]{40}", re.ASCII)
+_ALPHABET = re.compile(rf"[A-Za-z0-9_-]{{{LENGTH}}}", re.ASCII)
 
 
 class Place(NamedTuple):

@@ -137,6 +137,22 @@ def test_a_release_is_followed_and_reported(ledger: Ledger, home: Path) -> None:
     assert ledger.told[1:] == [(SLUG, 2, "onnx-int8", None)]
 
 
+def test_while_a_release_is_fetched_its_project_is_known(ledger: Ledger, home: Path) -> None:
+    server = Server(ledger, home)
+    assert server.live.released is None
+    server.boot()
+    assert (server.live.known(), server.live.loading()) == ([], [])
+    seen: list[tuple[bool, list[str], list[str]]] = []
+    ledger.spoil = lambda _: seen.append((server.live.knows(SLUG), server.live.loading(), server.live.projects()))
+    ledger.promote(1)
+    server.follower.tick()
+    assert seen == [(True, [SLUG], [])]
+    assert (server.live.known(), server.live.loading(), server.answers) == ([SLUG], [], 1)
+    ledger.away = True
+    server.follower.tick()
+    assert server.live.released == {SLUG}
+
+
 def test_a_boot_needs_nothing_but_the_disk(ledger: Ledger, home: Path) -> None:
     ledger.promote(1)
     Server(ledger, home).boot()

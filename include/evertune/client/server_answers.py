@@ -60,3 +60,5 @@ class Readiness(Answer):
 
     status: Literal["ready"]
     projects: int
+    loading: int
+    """Projects whose release is still being loaded."""

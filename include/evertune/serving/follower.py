@@ -133,7 +133,7 @@ class Follower:
                 log.warning("the ledger cannot be read; what answers goes on answering: %s", fault)
             self._live.away = str(fault) or type(fault).__name__
             return None
-        self._live.away = None
+        self._live.away, self._live.released = None, frozenset(newest)
         return newest
 
     def _follow(self, newest: dict[str, Release], do: _Do) -> None:

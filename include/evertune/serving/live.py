@@ -31,6 +31,8 @@ class Live:
         self._refused: dict[str, Refusal] = {}
         self.away: str | None = None
         """Why the ledger cannot be read, so that no newer release would be seen; ``None`` while it can."""
+        self.released: frozenset[str] | None = None
+        """The projects that have a release, by the ledger as last read; ``None`` until it has been."""
 
     def get(self, slug: str) -> Served | None:
         """The release that answers now."""
@@ -65,3 +67,15 @@ class Live:
     def projects(self) -> list[str]:
         """The projects that have a release here."""
         return sorted(self._served)
+
+    def knows(self, slug: str) -> bool:
+        """Whether the project has a release, even one that does not answer here (yet)."""
+        return slug in self._served or slug in self._refused or slug in (self.released or ())
+
+    def known(self) -> list[str]:
+        """The projects that have a release, even one that does not answer here (yet)."""
+        return sorted({*self._served, *self._refused, *(self.released or ())})
+
+    def loading(self) -> list[str]:
+        """Those of them whose release is still being loaded: none answers, and none was refused."""
+        return [slug for slug in self.known() if slug not in self._served and slug not in self._refused]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -112,7 +113,7 @@ def test_projects_and_releases(start: Start) -> None:
 
 def test_readiness(start: Start) -> None:
     client, service = start()
-    assert client.get("/readyz").json() == {"status": "ready", "projects": 2}
+    assert client.get("/readyz").json() == {"status": "ready", "projects": 2, "loading": 0}
     service.closing = True
     assert client.get("/readyz").status_code == 503
     assert client.get("/healthz").json() == {"status": "ok"}
@@ -199,3 +200,72 @@ def test_while_only_the_ledger_could_know_the_label_feedback_is_put_off_and_not_
     assert "retry-after" in response.headers
     for body in ({"truth": "great"}, {"thumbs": "up"}):
         assert post(client, path, body).status_code == 201
+
+
+FRESH = "fresh"
+_OF_A_PROJECT = [
+    ("POST", f"/v1/projects/{FRESH}/predict", {"texts": "good"}),
+    ("GET", f"/v1/projects/{FRESH}/review", None),
+    ("POST", f"/v1/projects/{FRESH}/review", {"labels": [{"id": "i", "label": "positive", "pick": "p"}]}),
+]
+
+
+def _ask(client: TestClient, method: str, path: str, body: object) -> Any:
+    return post(client, path, body, "all") if method == "POST" else client.get(path, headers=bearer("all"))
+
+
+@pytest.mark.parametrize(("method", "path", "body"), _OF_A_PROJECT)
+def test_a_project_whose_release_is_still_being_loaded_is_asked_for_again(
+    start: Start, method: str, path: str, body: object
+) -> None:
+    client, service = start()
+    service.live.released = frozenset({REVIEWS, world.NEWS, FRESH})
+    response = _ask(client, method, path, body)
+    assert (response.status_code, response.json()["type"]) == (503, "urn:evertune:no-release")
+    assert "still being loaded" in response.json()["detail"]
+    assert response.headers["retry-after"] == "5"
+
+
+def test_a_project_whose_release_is_still_being_loaded_is_shown_without_one(start: Start) -> None:
+    client, service = start()
+    service.live.released = frozenset({REVIEWS, world.NEWS, FRESH})
+    listed = client.get("/v1/projects", headers=bearer("all")).json()["projects"]
+    assert {one["project"]: one["release"] is None for one in listed} == {FRESH: True, REVIEWS: False, world.NEWS: False}
+    assert client.get(f"/v1/projects/{FRESH}", headers=bearer("all")).json()["release"] is None
+    assert client.get(f"/v1/projects/{FRESH}", headers=FULL).status_code == 404, "the key is not for it"
+    assert [one["project"] for one in client.get("/v1/overview").json()["projects"]] == [FRESH, world.NEWS, REVIEWS]
+    assert client.get("/readyz").json() == {"status": "ready", "projects": 2, "loading": 1}
+
+
+def test_by_graphql_a_project_that_is_still_being_loaded_is_asked_for_again_too(start: Start) -> None:
+    client, service = start()
+    service.live.released = frozenset({FRESH})
+    body = {"query": f'mutation {{ predict(project: "{FRESH}", texts: ["good"]) {{ release {{ generation }} }} }}'}
+    (error,) = post(client, "/graphql", body, "all").json()["errors"]
+    assert error["extensions"] == {"type": "urn:evertune:no-release", "status": 503, "retryAfter": 5}
+    body = {"query": f'{{ project(slug: "{FRESH}") {{ slug release {{ generation }} }} }}'}
+    assert post(client, "/graphql", body, "all").json()["data"]["project"] == {"slug": FRESH, "release": None}
+
+
+def test_before_the_ledger_has_been_read_no_project_is_said_not_to_be_there(start: Start) -> None:
+    client, service = start()
+    service.live.released = None
+    for method, path, body in (*_OF_A_PROJECT, ("GET", f"/v1/projects/{FRESH}", None)):
+        response = _ask(client, method, path, body)
+        assert (response.status_code, response.json()["type"]) == (503, "urn:evertune:no-release")
+    assert client.get(f"/v1/projects/{FRESH}", headers=FULL).status_code == 404, "the key is not for it"
+    assert predict(client).status_code == 200, "what answers already answers"
+    service.live.released = frozenset()
+    assert predict(client, key="all", project=FRESH).status_code == 404
+
+
+@pytest.mark.parametrize(("released", "said"), [(None, "No release"), (frozenset({FRESH}), "still being loaded")])
+def test_a_server_is_not_ready_before_anything_answers(
+    start: Start, released: frozenset[str] | None, said: str
+) -> None:  # fmt: skip
+    client, service = start()
+    service.live._served, service.live.released = {}, released
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()["type"]) == (503, "urn:evertune:no-release")
+    assert said in response.json()["detail"]
+    assert "retry-after" in response.headers

@@ -158,6 +158,7 @@ def service(home: Path, limits: Limits | None = None, openness: Openness = LOOPB
         live.switch(one)
         generations = range(one.release.generation, 0, -1)
         ledger.releases[one.release.project] = [release(one.release.project, number) for number in generations]
+    live.released = frozenset(ledger.releases)
     access = Access(lambda: [one for one, _ in KEYS.values()], home / "keys.json")
     access.refresh()
     batcher = Batcher(queue_tokens=limits.queue_tokens)

@@ -150,6 +150,11 @@ def unknown(what: str) -> RefusedError:
     )
 
 
+def no_release(why: str) -> RefusedError:
+    """503: nothing answers yet, and may soon."""
+    return RefusedError(503, "no-release", f"{why} Try again after Retry-After.", retry_after_s=5)
+
+
 def invalid(*faults: Fault) -> RefusedError:
     """422 with every fault."""
     return RefusedError(

@@ -23,7 +23,7 @@ from evertune.serving.http import (
 )
 from evertune.serving.http.guard import CALL, Call
 from evertune.serving.http.lean import Lean
-from evertune.serving.http.problems import MEDIA_TYPE, RefusedError, dumps
+from evertune.serving.http.problems import MEDIA_TYPE, RefusedError, dumps, no_release
 
 _JSON = "application/json"
 
@@ -44,7 +44,7 @@ _WHY = {
     422: "The request was not understood",
     429: "The key asks too often",
     500: "A fault of the server",
-    503: "The server has too much to do, cannot log, or is going down",
+    503: "The server has too much to do, still loads the release, cannot log, or is going down",
 }
 READ = _problems(401, 404, 422, 429, 503)
 BODY = _problems(400, 401, 403, 404, 408, 413, 415, 422, 429, 503)
@@ -156,7 +156,7 @@ async def releases(
 async def overview(request: Request) -> server_schemas.Overview:
     """The numbers of the page at ``/``: releases, traffic, latency and rolling scores, no texts."""
     call = _call(request)
-    slugs = sorted({*call.service.live.projects(), *call.service.live.refused})
+    slugs = call.service.live.known()
     if call.caller is not None:
         slugs = [slug for slug in slugs if call.caller.allows(slug, "admin")]
     return views.overview(call.service, slugs)
@@ -170,13 +170,17 @@ async def healthz() -> server_schemas.Health:
 
 @router.get("/readyz", operation_id="readyz", tags=["server"], responses=_problems(503))
 async def readyz(request: Request) -> server_schemas.Readiness:
-    """Whether the server answers predictions: 503 while no release is there and while it goes down."""
+    """Whether the server answers predictions: 503 while no release does and while it goes down.
+
+    A project of which a release is still being loaded is answered with 503 by itself, and holds up no other.
+    """
     service = _call(request).service
     if service.closing:
         raise RefusedError(503, "closing", "This server is going down.", retry_after_s=1)
     if not (projects := service.live.projects()):
-        raise RefusedError(503, "no-release", "No release is fit to answer here yet.", retry_after_s=5)
-    return server_schemas.Readiness(status="ready", projects=len(projects))
+        loading = service.live.loading()
+        raise no_release("The releases are still being loaded here." if loading else "No release answers here yet.")
+    return server_schemas.Readiness(status="ready", projects=len(projects), loading=len(service.live.loading()))
 
 
 @router.get(

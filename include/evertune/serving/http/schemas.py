@@ -112,7 +112,7 @@ class ProjectOut(Shape):
 
     project: str
     release: ReleaseOut | None
-    """The release that answers; ``null`` where none was fit to."""
+    """The release that answers; ``null`` while it is still being loaded, and where none was fit to."""
     labels: list[str]
     max_tokens: int | None
     refused: RefusalOut | None = None

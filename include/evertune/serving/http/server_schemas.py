@@ -61,3 +61,6 @@ class Readiness(Shape):
 
     status: Literal["ready"]
     projects: int
+    """Projects that are answered."""
+    loading: int
+    """Projects whose release is still being loaded: what asks for one gets 503 until it answers."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from evertune.records import JsonObject, Release
 from evertune.serving.http.limits import Limits
 from evertune.serving.http.metrics import Meters
-from evertune.serving.http.problems import RefusedError, unknown
+from evertune.serving.http.problems import RefusedError, no_release, unknown
 from evertune.serving.http.quality import Quality
 from evertune.serving.http.traffic import Traffic
 from evertune.serving.labelling import NoReview, Reviewing
@@ -85,24 +85,30 @@ class Service:
     """GraphQL operations that run now."""
 
     def projects(self, caller: Identity) -> list[str]:
-        """Slugs that the caller may see, those without a fit release too."""
-        known = {*self.live.projects(), *self.live.refused}
-        return sorted(slug for slug in known if caller.allows(slug, "read"))
+        """Slugs that the caller may see, those whose release does not answer (yet) too."""
+        return [slug for slug in self.live.known() if caller.allows(slug, "read")]
 
     def admit(self, caller: Identity, project: str, right: Right = "read") -> None:
-        """Raise 404 for a project that the caller may not see, there or not, and 403 for a scope that the key lacks."""
-        known = self.live.get(project) is not None or project in self.live.refused
-        if not known or not caller.allows(project, "read"):
+        """Raise 404 for a project that the caller may not see, there or not, and 403 for a scope that the key lacks.
+
+        503 where only the ledger could say whether there is this project, and has not been read since the start.
+        """
+        allowed = caller.allows(project, "read")
+        if allowed and self.live.released is None and not self.live.knows(project):
+            raise no_release("The ledger has not been read since the start: which projects there are is not known yet.")
+        if not allowed or not self.live.knows(project):
             raise unknown("project of this name")
         if not caller.allows(project, right):
             raise RefusedError(403, "forbidden", f"The key has no scope {right!r} in {project}. Ask for one that has.")
 
     def served(self, caller: Identity, project: str, right: Right) -> Served:
-        """The release that answers; 503 where the project has none yet."""
+        """The release that answers; 503 where the project has none here yet."""
         self.admit(caller, project, right)
         if (served := self.live.get(project)) is None:
-            raise RefusedError(
-                503, "no-release", f"No release of {project} is fit to answer here yet.", retry_after_s=5
+            raise no_release(
+                f"No release of {project} is fit to answer here yet."
+                if project in self.live.refused
+                else f"The release of {project} is still being loaded here."
             )
         return served
 

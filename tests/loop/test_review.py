@@ -206,7 +206,7 @@ def test_what_goes_out_and_is_filled_in_comes_in(
     kept = labels(environment)
     assert {(one.label, one.origin, one.probability) for one in kept} == {("positive", "expert", 1.0)}
     assert {one.prediction_id for one in kept} == {line["id"] for line in lines[:7]}
-    (said,) = feedback_of(environment.home / "traffic", lines[0]["id"])
+    (said,) = feedback_of(environment.home / "traffic", lines[0]["id"]).newest
     assert said.feedback.annotator == pseudonym("Ann", SLUG, environment.subject_salt)
     assert sum(one.records for one in segments.all(ledger)) == 7
     assert label_files.export(project, environment, path) == 5

@@ -187,6 +187,9 @@ class StoredPrediction(Answer):
     received: datetime
     answered: datetime
     feedback: tuple[Feedback, ...]
+    """The newest that was said of it, oldest first."""
+    feedback_total: int
+    """How often something was said of it."""
     lineage: Lineage | None
 
 

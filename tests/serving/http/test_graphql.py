@@ -52,7 +52,11 @@ SAME: dict[type, tuple[type, dict[str, str], set[str]]] = {
     schemas.Prediction: (graphql_types.Prediction, {}, set()),
     schemas.Predictions: (graphql_types.Predictions, {}, set()),
     schemas.FeedbackOut: (graphql_types.Feedback, {}, set()),
-    schemas.StoredPrediction: (graphql_types.StoredPrediction, {"feedback": "said"}, set()),
+    schemas.StoredPrediction: (
+        graphql_types.StoredPrediction,
+        {"feedback": "said", "feedback_total": "said_total"},
+        set(),
+    ),
     review_schemas.ReviewOut: (graphql_review.Review, {}, set()),
     review_schemas.ReviewRow: (graphql_review.ReviewRow, {}, set()),
     review_schemas.ReviewKept: (graphql_review.Kept, {}, set()),

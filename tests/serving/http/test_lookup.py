@@ -60,8 +60,8 @@ def test_feedback_for_no_answer_is_not_found_and_not_kept(start: Start) -> None:
     for unknown in ("nothing", forged, other):
         response = post(client, f"/v1/predictions/{unknown}/feedback", {"truth": "positive"})
         assert response.status_code == 404
-        assert service.log.feedback(unknown) == []
-    assert service.log.feedback(id_) == []
+        assert service.log.feedback(unknown).newest == []
+    assert service.log.feedback(id_).newest == []
 
 
 def test_while_the_ledger_is_away_predictions_go_on_and_the_rest_says_so(start: Start) -> None:
@@ -140,13 +140,27 @@ def test_feedback_is_kept_in_order_and_the_last_label_counts(client: TestClient)
     assert (quality["generation"], quality["labelled"], quality["accuracy"]) == (2, 1, 0.0)
 
 
+def test_of_feedback_without_end_the_newest_is_shown_with_how_much_there_is(start: Start) -> None:
+    client, _ = start(limits=Limits(feedback=3))
+    (one,) = predict(client).json()["predictions"]
+    path = f"/v1/predictions/{one['id']}"
+    for number in range(5):
+        assert post(client, f"{path}/feedback", {"comment": str(number)}).status_code == 201
+    found = client.get(path, headers=FULL).json()
+    assert ([said["comment"] for said in found["feedback"]], found["feedback_total"]) == (["2", "3", "4"], 5)
+    query = {"query": f'{{ prediction(id: "{one["id"]}") {{ said {{ comment }} saidTotal }} }}'}
+    shown = post(client, "/graphql", query).json()["data"]["prediction"]
+    assert shown == {"said": [{"comment": "2"}, {"comment": "3"}, {"comment": "4"}], "saidTotal": 5}
+    assert "newest 3 that was said" in client.get("/openapi.json").json()["info"]["description"]
+
+
 def test_words_in_feedback_are_redacted_before_they_are_kept(start: Start) -> None:
     client, service = start()
     (one,) = predict(client).json()["predictions"]
     body = {"comment": "call +1 415 555 0134\u200b or ann@example.com", "correction": "ask bob@example.com"}
     said = post(client, f"/v1/predictions/{one['id']}/feedback", body).json()
     assert (said["comment"], said["correction"]) == ("call <phone> or <email>", "ask <email>")
-    (kept,) = service.log.feedback(one["id"])
+    (kept,) = service.log.feedback(one["id"]).newest
     assert "example.com" not in repr(kept)
     assert "555 0134" not in repr(kept), "not 555 alone, which an id may hold by chance"
 
@@ -184,7 +198,7 @@ def test_a_truth_may_be_a_label_of_the_release_that_answered_or_of_the_one_that_
     refused = post(client, path, {"truth": "wonderful"})
     assert refused.status_code == 422
     assert "negative, positive, awful, mixed, great" in refused.json()["errors"][0]["what"]
-    assert [said.feedback.label for said in service.log.feedback(one["id"])] == ["positive", "mixed", "negative"]
+    assert [said.feedback.label for said in service.log.feedback(one["id"]).newest] == ["positive", "mixed", "negative"]
 
 
 def test_while_only_the_ledger_could_know_the_label_feedback_is_put_off_and_not_refused(
@@ -230,7 +244,7 @@ def test_a_project_whose_release_is_still_being_loaded_is_shown_without_one(star
     client, service = start()
     service.live.released = frozenset({REVIEWS, world.NEWS, FRESH})
     listed = client.get("/v1/projects", headers=bearer("all")).json()["projects"]
-    assert {one["project"]: one["release"] is None for one in listed} == {FRESH: True, REVIEWS: False, world.NEWS: False}
+    assert [one["project"] for one in listed if one["release"] is None] == [FRESH]
     assert client.get(f"/v1/projects/{FRESH}", headers=bearer("all")).json()["release"] is None
     assert client.get(f"/v1/projects/{FRESH}", headers=FULL).status_code == 404, "the key is not for it"
     assert [one["project"] for one in client.get("/v1/overview").json()["projects"]] == [FRESH, world.NEWS, REVIEWS]

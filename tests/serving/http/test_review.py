@@ -60,7 +60,7 @@ def test_the_queue_is_labelled_and_what_is_labelled_leaves_it(world: tuple[TestC
     assert (row["label"], row["why"], row["scores"]["positive"]) == ("positive", "why", 0.6)
     done = label(client, {"id": row["id"], "label": "negative", "pick": row["pick"], "annotator": "Ann"})
     assert (done.status_code, done.json()) == (201, {"kept": 1})
-    (said,) = [one.feedback for one in service.log.feedback(row["id"])]
+    (said,) = [one.feedback for one in service.log.feedback(row["id"]).newest]
     assert (said.truth, said.label, said.origin, said.probability) == ("negative", "negative", "expert", 0.25)
     assert said.annotator is not None
     assert "Ann" not in said.annotator
@@ -112,7 +112,7 @@ def test_a_bad_label_is_told_and_keeps_the_good_ones_out(
     response = label(client, bad, good)
     assert response.status_code == 422
     assert response.json()["errors"][0]["where"] == where
-    assert service.log.feedback(good["id"]) == []
+    assert service.log.feedback(good["id"]).newest == []
 
 
 def test_the_pick_of_one_answer_is_none_of_another(world: tuple[TestClient, Service, list[str]]) -> None:
@@ -130,7 +130,7 @@ def test_a_batch_that_contradicts_itself_is_refused_and_one_that_repeats_itself_
     assert response.status_code == 422
     assert "labels[0]" in response.json()["errors"][0]["what"]
     assert label(client, one, one).json() == {"kept": 1}
-    assert len(service.log.feedback(one["id"])) == 1
+    assert len(service.log.feedback(one["id"]).newest) == 1
 
 
 def test_an_answer_of_another_project_is_not_there(world: tuple[TestClient, Service, list[str]]) -> None:
@@ -140,14 +140,14 @@ def test_an_answer_of_another_project_is_not_there(world: tuple[TestClient, Serv
     response = label(client, body, key="all", origin="import")
     assert response.status_code == 422
     assert response.json()["errors"][0]["where"] == "body.labels[0].id"
-    assert service.log.feedback(other["id"]) == []
+    assert service.log.feedback(other["id"]).newest == []
 
 
 def test_labels_are_imported_with_a_pick_and_without(world: tuple[TestClient, Service, list[str]]) -> None:
     client, service, _ = world
     one, other = _first(client), _first(client, place=1)
     assert label(client, one, {**other, "pick": None}, origin="import").json() == {"kept": 2}
-    said = [service.log.feedback(row["id"])[0].feedback for row in (one, other)]
+    said = [service.log.feedback(row["id"]).newest[0].feedback for row in (one, other)]
     assert [(one.origin, one.probability) for one in said] == [("import", 0.25), ("import", None)]
 
 
@@ -183,7 +183,7 @@ def test_graphql_reaches_it_too(world: tuple[TestClient, Service, list[str]]) ->
     assert post(client, "/graphql", {"query": give, "variables": {"labels": labels}}).json()["data"] == {
         "label": {"kept": 1}
     }
-    assert service.log.feedback(row["id"])[0].feedback.origin == "expert"
+    assert service.log.feedback(row["id"]).newest[0].feedback.origin == "expert"
     wrong = post(client, "/graphql", {"query": give, "variables": {"labels": []}}).json()
     assert wrong["errors"][0]["extensions"]["status"] == 422
 
@@ -203,4 +203,4 @@ def test_a_correction_that_names_a_class_is_kept_as_a_label(start: Start) -> Non
     (one,) = predict(client).json()["predictions"]
     for words in ("negative", "rather bad"):
         post(client, f"/v1/predictions/{one['id']}/feedback", {"correction": words})
-    assert [said.feedback.label for said in service.log.feedback(one["id"])] == ["negative", None]
+    assert [said.feedback.label for said in service.log.feedback(one["id"]).newest] == ["negative", None]

@@ -101,7 +101,7 @@ def test_a_wrong_random_part_is_none(home: Path, ids: dict[str, int]) -> None:
 def test_an_id_of_another_home_is_none(home: Path, tmp_path: Path) -> None:
     (foreign,) = fill(tmp_path, [answer(1)])
     assert reading.find(home / "traffic", foreign) is None
-    assert reading.feedback_of(home / "traffic", foreign) == []
+    assert reading.feedback_of(home / "traffic", foreign).newest == []
     assert reading.find(tmp_path / "nowhere", foreign) is None
 
 
@@ -140,11 +140,33 @@ def test_all_feedback_of_an_answer_is_found_oldest_first(tmp_path: Path) -> None
         patch.setattr("evertune.serving.log.traffic.drain", lambda *_: 0)
         fill(tmp_path, [feedback(id_, comment="2"), feedback(id_, comment="3")], clock=later[1])
     traffic = tmp_path / "traffic"
-    assert [row.feedback.comment for row in reading.feedback_of(traffic, id_)] == ["1", "2", "3"]
-    assert [row.feedback.comment for row in reading.feedback_of(traffic, other)] == ["x"]
+    assert [row.feedback.comment for row in reading.feedback_of(traffic, id_).newest] == ["1", "2", "3"]
+    assert [row.feedback.comment for row in reading.feedback_of(traffic, other).newest] == ["x"]
     assert [row.feedback.comment for row in reading.recent_feedback(traffic, "spam", EVER)] == ["1", "x", "2", "3"]
-    assert reading.feedback_of(traffic, "no id") == []
+    assert reading.feedback_of(traffic, "no id").newest == []
     assert list(reading.recent_feedback(traffic, "ham", EVER)) == []
+
+
+@pytest.mark.parametrize("is_half_drained", [False, True])
+def test_of_feedback_without_end_the_newest_is_found_and_all_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_half_drained: bool
+) -> None:
+    (id_,) = fill(tmp_path, [answer(1)], clock=Clock())
+    for hours in range(3):
+        said = [feedback(id_, comment=f"{hours} {number}") for number in range(10)]
+        with pytest.MonkeyPatch.context() as patch:
+            if hours == 2 and is_half_drained:  # it is in Parquet, and its segment has not gone yet
+                patch.setattr("evertune.serving.log.drain._put_away", lambda *_, **__: None)
+            fill(tmp_path, said, clock=Clock(HOUR + timedelta(hours=hours)))
+    held: list[int] = []
+    real = reading.heappushpop
+    monkeypatch.setattr(reading, "heappushpop", lambda heap, one: held.append(len(heap)) or real(heap, one))
+    found = reading.feedback_of(tmp_path / "traffic", id_, "spam", most=12)
+    comments = [row.feedback.comment for row in found.newest]
+    assert comments == ["1 8", "1 9", *(f"2 {number}" for number in range(10))]
+    assert found.total == 30
+    assert set(held) == {12}
+    assert reading.feedback_of(tmp_path / "traffic", id_, most=50).total == 30
 
 
 @pytest.mark.parametrize("moment", ["_in_parquet", "projects"])
@@ -166,7 +188,7 @@ def test_what_moves_behind_the_look_into_parquet_was_seen_before(
 
     monkeypatch.setattr(reading, moment, look_and_move)
     assert reading.find(traffic, id_) is not None
-    assert len(reading.feedback_of(traffic, id_)) == 1
+    assert len(reading.feedback_of(traffic, id_).newest) == 1
     assert len(list(reading.recent_feedback(traffic, "spam", EVER))) == 1
 
 
@@ -191,7 +213,7 @@ def test_what_is_moved_meanwhile_is_found_all_the_time(tmp_path: Path) -> None:
         looks += 1
         for id_ in ids[looks % 3 :: 3]:
             assert reading.find(traffic, id_) is not None
-            assert len(reading.feedback_of(traffic, id_)) == 1
+            assert len(reading.feedback_of(traffic, id_).newest) == 1
         assert len(list(reading.recent_feedback(traffic, "spam", EVER))) == 12
     mover.join()
     assert list(traffic.glob("*/*.log")) == []
@@ -212,11 +234,11 @@ def test_a_look_up_reads_the_hour_of_its_answer_and_no_other(tmp_path: Path, mon
 
     monkeypatch.setattr(reading, "_dataset", noted)
     monkeypatch.setattr(reading, "hours", lambda _: pytest.fail("all hours were looked through"))
-    (said,) = reading.feedback_of(tmp_path / "traffic", first, "spam")
+    (said,) = reading.feedback_of(tmp_path / "traffic", first, "spam").newest
     assert said.feedback.prediction_id == first
     assert read == ["18 feedback"]
-    assert reading.feedback_of(tmp_path / "traffic", first, "ham") == []
-    assert len(reading.feedback_of(tmp_path / "traffic", later)) == 1
+    assert reading.feedback_of(tmp_path / "traffic", first, "ham").newest == []
+    assert len(reading.feedback_of(tmp_path / "traffic", later).newest) == 1
 
 
 def test_feedback_lies_with_its_answer_and_its_age_is_its_own(tmp_path: Path) -> None:
@@ -226,7 +248,7 @@ def test_feedback_lies_with_its_answer_and_its_age_is_its_own(tmp_path: Path) ->
         fill(tmp_path, [one], clock=one.at.timestamp)
     traffic = tmp_path / "traffic"
     assert {path.parent.parent.name for path in traffic.rglob("*.parquet")} == {"2026-10-23"}
-    assert [row.feedback.comment for row in reading.feedback_of(traffic, id_)] == ["1", "2"]
+    assert [row.feedback.comment for row in reading.feedback_of(traffic, id_).newest] == ["1", "2"]
     assert [row.feedback.comment for row in reading.recent_feedback(traffic, "spam", HOUR - timedelta(7))] == ["2"]
 
 
@@ -247,7 +269,7 @@ def test_a_spoiled_parquet_file_is_told_and_the_others_are_read(
     traffic = tmp_path / "traffic"
     spoiled = sorted(traffic.rglob("*.feedback.parquet"))[1]
     spoiled.write_bytes(spoiled.read_bytes()[:100])
-    assert [row.feedback.comment for row in reading.feedback_of(traffic, id_)] == ["1", "3"]
+    assert [row.feedback.comment for row in reading.feedback_of(traffic, id_).newest] == ["1", "3"]
     assert [row.feedback.comment for row in reading.recent_feedback(traffic, "spam", EVER)] == ["1", "3"]
     (answers,) = traffic.rglob("*.answers.parquet")
     answers.write_bytes(answers.read_bytes()[:-50])

@@ -36,6 +36,7 @@ def _about(limits: Limits) -> str:
 - A request has at most {limits.texts} texts, or {limits.explained_texts} with `explain`, of up to
   {limits.text_characters:,} characters each, in {limits.body_bytes:,} bytes. The model reads `max_tokens` of each;
   `cut` says whether that was not all of it. A comment has up to {limits.comment_characters:,} characters.
+- An answer is shown with the newest {limits.feedback} that was said of it; `feedback_total` says how many there are.
 - What is not answered {limits.deadline_s:g} s after its first byte is refused.
 - A key that names no rate of its own may ask {limits.rate_per_s:g} times a second.
 - A GraphQL document has up to {limits.graphql_depth} levels, {limits.graphql_aliases} aliases and

@@ -127,7 +127,10 @@ class StoredPrediction:
     release: ReleaseRef
     received: datetime
     answered: datetime
-    said: list[Feedback]
+    said: list[Feedback] = strawberry.field(
+        description="The newest that was said of it, oldest first; how many at most, the document /openapi.json says."
+    )
+    said_total: int = strawberry.field(description="How often something was said of it.")
     lineage: Lineage | None
 
     @classmethod
@@ -143,6 +146,7 @@ class StoredPrediction:
             release=ReleaseRef(**shown.release.model_dump()),
             received=shown.received,
             answered=shown.answered,
-            said=[Feedback.of(one) for one in found.feedback],
+            said=[Feedback.of(one) for one in found.said.newest],
+            said_total=found.said.total,
             lineage=Lineage.of(found.lineage),
         )

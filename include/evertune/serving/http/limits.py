@@ -25,6 +25,8 @@ class Limits:
     """Characters of one text. Below it a text is cut to the model's tokens, and the answer says so."""
     comment_characters: int = 4_000
     """Characters of a comment or a correction."""
+    feedback: int = 100
+    """Feedback that an answer is shown with, the newest: it may be given without end."""
     queue_tokens: int = 65_536
     """Tokens that may wait for the engine; more are refused with 503."""
     deadline_s: float = 10.0

@@ -13,17 +13,18 @@ from evertune.serving.http.schemas import Lineage
 if TYPE_CHECKING:
     from evertune.serving.access import Identity
     from evertune.serving.http.service import Service
-    from evertune.serving.log import StoredAnswer, StoredFeedback
+    from evertune.serving.log import StoredAnswer
+    from evertune.serving.log.reading import Said
 
 _LEDGER_RETRY_S = 10.0
 T = TypeVar("T")
 
 
 class Found(NamedTuple):
-    """An answer out of the log with all that was said of it."""
+    """An answer out of the log with what was said of it."""
 
     stored: StoredAnswer
-    feedback: list[StoredFeedback]
+    said: Said
     scores: dict[str, float]
     lineage: Lineage | None
 
@@ -37,13 +38,13 @@ async def stored(service: Service, caller: Identity, prediction_id: str) -> Stor
 
 
 async def find(service: Service, caller: Identity, prediction_id: str) -> Found:
-    """The answer with its feedback and its lineage."""
+    """The answer with its newest feedback and its lineage."""
     one = await stored(service, caller, prediction_id)
     answer = one.answer
-    feedback = await asyncio.to_thread(service.log.feedback, prediction_id, answer.project)
+    said = await asyncio.to_thread(service.log.feedback, prediction_id, answer.project, service.limits.feedback)
     lineage = await origin(service, answer.project, answer.generation)
     labels = _served_labels(service, answer.project, answer.generation) or (lineage.labels if lineage else None)
-    return Found(one, feedback, named_scores(answer.output, labels), lineage)
+    return Found(one, said, named_scores(answer.output, labels), lineage)
 
 
 async def labels_of(service: Service, project: str, generation: int) -> Sequence[str] | None:

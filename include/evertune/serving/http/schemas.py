@@ -204,6 +204,9 @@ class StoredPrediction(Shape):
     received: datetime
     answered: datetime
     feedback: list[FeedbackOut]
+    """The newest that was said of it, oldest first; how many at most, the document /openapi.json says."""
+    feedback_total: int
+    """How often something was said of it."""
     lineage: Lineage | None
     """``null`` while the ledger cannot be reached."""
 

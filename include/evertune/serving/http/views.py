@@ -110,7 +110,8 @@ def stored(found: Found) -> schemas.StoredPrediction:
         ),
         received=answer.received,
         answered=answer.answered,
-        feedback=[feedback(one) for one in found.feedback],
+        feedback=[feedback(one) for one in found.said.newest],
+        feedback_total=found.said.total,
         lineage=found.lineage,
     )
 

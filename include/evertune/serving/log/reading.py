@@ -10,9 +10,10 @@ import hmac
 import re
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
-from itertools import groupby
+from heapq import heappush, heappushpop
+from itertools import chain, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from pyarrow import dataset
 
 PARQUET = "parquet"
+MOST_SAID = 100
+"""Feedback that is shown of one answer."""
 LONGEST = timedelta(hours=1)
 """No segment is written to for longer."""
 _HOUR = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}/[0-9]{2}")
@@ -76,19 +79,34 @@ def _in_parquet(traffic: Path, place: Place, id_: str) -> StoredAnswer | None:
     return None
 
 
-def feedback_of(traffic: Path, id_: str, project: str | None = None) -> list[StoredFeedback]:
-    """All that was said of the answer, oldest first. ``project``: whose it is, where that is known: fewer are read.
+class Said(NamedTuple):
+    """What was said of an answer."""
 
-    What it costs does not grow with the log: it reads what has not been drained, and the feedback of one hour.
+    newest: list[StoredFeedback]
+    """The last of it, oldest first."""
+    total: int
+    """How often something was said."""
+
+
+def feedback_of(traffic: Path, id_: str, project: str | None = None, most: int = MOST_SAID) -> Said:
+    """What was said of the answer. ``project``: whose it is, where that is known: fewer are read.
+
+    What it costs does not grow with the log: it reads what has not been drained, and the feedback of one hour, file by
+    file. No more than ``most`` are kept in memory: anybody with a key may say something of one answer without end.
     """
     place = decode(id_)
     if place is None:
-        return []
-    found = {row.id: row for row in feedback_in_segments(traffic) if row.feedback.prediction_id == id_}
-    for folder in projects(traffic) if project is None else [traffic / PARQUET / project]:
-        paths = _in_hour(folder / hour_of(place.second), parquet.FEEDBACK)
-        found |= {row.id: row for row in read_feedback(paths, id_)}
-    return sorted(found.values(), key=_age)
+        return Said([], 0)
+    fresh = {row.id: row for row in feedback_in_segments(traffic) if row.feedback.prediction_id == id_}
+    folders_ = projects(traffic) if project is None else [traffic / PARQUET / project]
+    paths = [path for one in folders_ for path in _in_hour(one / hour_of(place.second), parquet.FEEDBACK)]
+    drained = (row for path in paths for row in read_feedback([path], id_) if row.id not in fresh)
+    newest: list[tuple[tuple[int, int, int], StoredFeedback]] = []
+    total = 0
+    for row in chain(fresh.values(), drained):
+        total += 1
+        (heappush if total <= most else heappushpop)(newest, (_age(row), row))
+    return Said([row for _, row in sorted(newest)], total)
 
 
 def read_feedback(paths: list[Path], id_: str | None = None) -> Iterator[StoredFeedback]:
@@ -97,14 +115,15 @@ def read_feedback(paths: list[Path], id_: str | None = None) -> Iterator[StoredF
 
     about = None if id_ is None else compute.field("prediction_id") == id_
     try:
-        rows = _dataset(paths, parquet.FEEDBACK).to_table(filter=about).to_pylist()
+        table = _dataset(paths, parquet.FEEDBACK).to_table(filter=about)
     except (OSError, ValueError) as fault:
         if len(paths) > 1:  # find out which of them it is
             yield from (row for path in paths for row in read_feedback([path], id_))
         elif not isinstance(fault, FileNotFoundError):
             log.warning("log.file_unread", path=str(paths[0]), reason=str(fault))
         return
-    yield from map(parquet.feedback_of, rows)
+    for batch in table.to_batches(parquet.ROW_GROUP):
+        yield from map(parquet.feedback_of, batch.to_pylist())
 
 
 def _age(row: StoredFeedback) -> tuple[int, int, int]:

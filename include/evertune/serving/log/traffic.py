@@ -108,9 +108,11 @@ class TrafficLog:
         """The answer; ``None`` for an id that is none, or of another project. Reads the disk: call it in a thread."""
         return reading.find(self.folder, id, project)
 
-    def feedback(self, id: str, project: str | None = None) -> list[StoredFeedback]:  # noqa: A002 - reads as it is meant
-        """All that was said of the answer, oldest first. Reads the disk: call it in a thread."""
-        return reading.feedback_of(self.folder, id, project)
+    def feedback(
+        self, id: str, project: str | None = None, most: int = reading.MOST_SAID  # noqa: A002 - reads as it is meant
+    ) -> reading.Said:  # fmt: skip
+        """The newest ``most`` that was said of the answer. Reads the disk: call it in a thread."""
+        return reading.feedback_of(self.folder, id, project, most)
 
     def recent_feedback(self, project: str, since: datetime) -> Iterator[StoredFeedback]:
         """The project's feedback from ``since`` on, oldest first, each once. Reads the disk: call it in a thread."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 from tests.conftest import ROOT
+from tests.serving.http import world
 from tests.serving.http.conftest import Start
 from tests.serving.http.world import NEWS, REVIEWS, post, predict
 
@@ -50,6 +52,30 @@ def test_answers_releases_quality_and_the_log_are_told(client: TestClient) -> No
     assert found["evertune_queue_texts"] == [({}, 0)]
     assert found["evertune_batch_rows_sum"][0][1] == 3
     assert {labels["quantile"] for labels, _ in found["evertune_predict_quantile_seconds"]} == {"0.5", "0.9", "0.99"}
+
+
+def _answers(client: TestClient) -> dict[tuple[str, str, str], float]:
+    told = _read(client)["evertune_predictions_total"]
+    return {(labels["project"], labels["generation"], labels["label"]): value for labels, value in told}
+
+
+def test_series_of_releases_before_the_last_one_end_and_the_others_go_on(start: Start, tmp_path: Path) -> None:
+    client, service = start()
+    predict(client, key="all", project=NEWS)
+    for generation in range(2, 8):
+        service.live.switch(world.served(REVIEWS, generation, tmp_path))
+        predict(client, ["good", "bad"])
+    news = {(NEWS, "1", "positive"): 1.0}
+    both = {(REVIEWS, generation, label): 1.0 for generation in ("6", "7") for label in world.LABELS}
+    assert _answers(client) == news | both
+    predict(client, ["good"])
+    late = world.served(REVIEWS, 5, tmp_path)
+    service.meters.answered(late, late.answer(["bad"]))
+    both[REVIEWS, "7", "positive"] += 1
+    assert _answers(client) == news | both | {(REVIEWS, "5", "negative"): 1.0}, "what counts on was not begun anew"
+    service.live.switch(world.served(REVIEWS, 8, tmp_path))
+    predict(client)
+    assert {generation for project, generation, _ in _answers(client) if project == REVIEWS} == {"7", "8"}
 
 
 def test_requests_beyond_the_rate_are_counted_as_refused(client: TestClient) -> None:

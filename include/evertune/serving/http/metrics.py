@@ -22,13 +22,15 @@ if TYPE_CHECKING:
     from evertune.serving.log import Feedback
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_GENERATIONS = 2
+"""Generations of a project whose answers are counted: the one that answers now, and the last one's to their end."""
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 _TOKENS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
 class Meters:
-    """Counters and histograms, in a registry of their own. Safe in threads."""
+    """Counters and histograms, in a registry of their own. Safe in threads, but for :meth:`answered`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -47,7 +49,8 @@ class Meters:
         self._tokens = self._histogram("evertune_batch_tokens", "Tokens the model ran at once", _TOKENS)
         self._engine = self._histogram("evertune_batch_seconds", "What the model took for a batch", _SECONDS)
         self._seen: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self._labels: dict[tuple[str, int, str], Counter] = {}
+        self._labels: dict[str, dict[int, dict[str, Counter]]] = {}
+        """Project → generation → label → its counter."""
 
     def _counter(self, name: str, what: str, *labels: str) -> Counter:
         return Counter(name, what, labels, registry=self.registry)
@@ -65,16 +68,30 @@ class Meters:
         found[1].observe(seconds)
 
     def answered(self, served: Served, predictions: Iterable[Prediction]) -> None:
-        """Texts were answered."""
+        """Texts were answered. Called by the loop's thread, which also reads."""
         release = served.release
+        counters = self._of_generation(release.project, release.generation)
         for one in predictions:
-            key = (release.project, release.generation, one.label)
-            if (counter := self._labels.get(key)) is None:
+            if (counter := counters.get(one.label)) is None:
                 counter = self._answers.labels(release.project, str(release.generation), one.label)
-                self._labels[key] = counter
+                counters[one.label] = counter
             counter.inc()
             if one.cut:
                 self._cut.labels(release.project).inc()
+
+    def _of_generation(self, project: str, generation: int) -> dict[str, Counter]:
+        """The generation's counters. A new one's first answer ends the series of those before the last.
+
+        Else a server that goes on for years tells some for each release that there ever was.
+        """
+        known = self._labels.setdefault(project, {})
+        if generation not in known:
+            known[generation] = {}
+            for old in sorted(known)[:-_GENERATIONS]:
+                if old != generation:  # a request may end long behind its release
+                    for label in known.pop(old):
+                        self._answers.remove(project, str(old), label)
+        return known[generation]
 
     def unlogged(self, project: str, texts: int) -> None:
         """Answers were given that the log has not."""

@@ -21,7 +21,7 @@ from evertune.cli.labels import app
 from evertune.ledger import engine as engines
 from evertune.ledger import segments
 from evertune.loop import label_files, review, serve
-from evertune.loop.review import Answering, Review, drawn
+from evertune.loop.review import Answering, Draw, Review, drawn
 from evertune.monitoring.reference import Reference
 from evertune.monitoring.samples import Sample
 from evertune.project.load import find, load
@@ -58,7 +58,7 @@ def test_all_unlabelled_answers_of_the_release_are_drawn_from(tmp_path: Path, is
     fill(tmp_path, [answer(99, SLUG, embedding=None), answer(98, SLUG, output={"translation": "hola"})])
     say(tmp_path, ids[0], truth="positive")
     say(tmp_path, ids[1], truth=None, thumbs="up")
-    found = {row.id: row for row in drawn(tmp_path, SLUG, RELEASE)}
+    found = {row.id: row for row in drawn(tmp_path, SLUG, RELEASE).rows}
     assert found.keys() >= set(ids[1:])
     assert ids[0] not in found
     assert all(row.text != "of an older release" for row in found.values())
@@ -70,16 +70,16 @@ def test_all_unlabelled_answers_of_the_release_are_drawn_from(tmp_path: Path, is
 def test_what_says_the_same_as_a_labelled_answer_is_not_asked_again(tmp_path: Path) -> None:
     ids = log(tmp_path, 4, text="the same")
     say(tmp_path, ids[2], truth="positive")
-    assert drawn(tmp_path, SLUG, RELEASE) == []
+    assert drawn(tmp_path, SLUG, RELEASE).rows == []
 
 
 def test_nothing_is_drawn_without_traffic_and_a_spoiled_file_is_passed_over(tmp_path: Path) -> None:
-    assert drawn(tmp_path, SLUG, RELEASE) == []
+    assert drawn(tmp_path, SLUG, RELEASE).rows == []
     log(tmp_path, 3)
     log(tmp_path, 4)
     (spoiled, *_) = sorted(tmp_path.rglob("*.answers.parquet"))
     spoiled.write_bytes(spoiled.read_bytes()[:-30])
-    assert len(drawn(tmp_path, SLUG, RELEASE)) == 4
+    assert len(drawn(tmp_path, SLUG, RELEASE).rows) == 4
 
 
 def test_the_releases_reference_says_what_is_new(tmp_path: Path) -> None:
@@ -90,14 +90,14 @@ def test_the_releases_reference_says_what_is_new(tmp_path: Path) -> None:
         near, np.full((40, 2), 0.5), [str(row) for row in range(40)], LABELS, np.zeros(40, np.int64), np.ones(40)
     )
     folder = tmp_path / "monitoring" / SLUG / "3"
-    before = {row.id: row for row in drawn(tmp_path, SLUG, RELEASE)}
+    before = {row.id: row for row in drawn(tmp_path, SLUG, RELEASE).rows}
     assert all("unlike" not in row.why for row in before.values())
     Reference.of(sample).write(folder)
-    after = {row.id: row for row in drawn(tmp_path, SLUG, RELEASE)}
+    after = {row.id: row for row in drawn(tmp_path, SLUG, RELEASE).rows}
     assert "unlike" in after[odd].why
     assert "unlike" not in after[known].why
     (folder / "reference.npz").write_bytes(b"torn")
-    assert {row.id: row for row in drawn(tmp_path, SLUG, RELEASE)} == before
+    assert {row.id: row for row in drawn(tmp_path, SLUG, RELEASE).rows} == before
 
 
 def test_a_draw_holds_for_a_while_without_what_is_labelled_meanwhile(
@@ -124,9 +124,9 @@ def test_a_draw_that_took_long_holds_for_longer(tmp_path: Path, monkeypatch: pyt
     seconds = iter([100.0, 100.0, 103.0, 162.0, 163.1, 163.1, 163.1])
     draws: list[int] = []
 
-    def draw(*_: object) -> list[Drawn]:
+    def draw(*_: object) -> Draw:
         draws.append(1)
-        return []
+        return Draw([], frozenset())
 
     monkeypatch.setattr(review, "drawn", draw)
     queue = Review(tmp_path, lambda _: RELEASE, lambda: next(seconds))
@@ -143,10 +143,35 @@ def test_an_answer_is_told_the_highest_chance_with_which_it_was_ever_drawn(
     monkeypatch.setattr(review, "_FRESH_S", 0.0)
     monkeypatch.setattr(review, "_REST", 0)
     chances = iter([0.5, 0.2, 0.8, 0.3])
-    monkeypatch.setattr(review, "drawn", lambda *_: [Drawn("id", "text", {}, next(chances), "why")])
+    monkeypatch.setattr(
+        review, "drawn", lambda *_: Draw([Drawn("id", "text", {}, next(chances), "why")], frozenset({"id"}))
+    )
     generations = iter([3, 3, 3, 4])
     queue = Review(tmp_path, lambda _: Answering(next(generations), LABELS))
     assert [queue.draw(SLUG)[0].probability for _ in range(4)] == [0.5, 0.5, 0.8, 0.3]
+
+
+def test_what_is_remembered_of_draws_does_not_outgrow_the_pool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(review, "_FRESH_S", 0.0)
+    monkeypatch.setattr(review, "_REST", 0)
+    monkeypatch.setattr(review, "POOL", 20)
+    monkeypatch.setattr(review, "QUEUE", 8)
+    queue = Review(tmp_path, lambda _: RELEASE)
+    ids: list[str] = []
+    chances: dict[str, float] = {}
+    for _ in range(6):
+        ids = log(tmp_path, 8)
+        newest = {row.id: row.probability for row in queue.draw(SLUG)}
+        known = queue._draws[SLUG]
+        assert len(known.drawn.pool) <= 20
+        assert known.told.keys() <= known.drawn.pool
+        # What is still in the pool keeps its chance, drawn this time or not.
+        assert all(known.told[id_] >= chance for id_, chance in chances.items() if id_ in known.drawn.pool)
+        chances |= newest
+    queue.labelled(SLUG, {*ids[:1], "of another pool"})
+    assert queue._draws[SLUG].labelled == set(ids[:1])
 
 
 def test_a_server_draws_from_the_answers_of_the_release_that_it_serves(environment: Settings, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def export(project: Project, settings: Settings, path: Path) -> int:
             "choices": list(release.labels),
             "why": one.why,
         }
-        for one in drawn(settings.home, project.slug, release)
+        for one in drawn(settings.home, project.slug, release).rows
     ]
     files.write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     return len(lines)

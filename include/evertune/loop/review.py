@@ -39,15 +39,26 @@ class Answering(NamedTuple):
     labels: tuple[str, ...]
 
 
+class Draw(NamedTuple):
+    """What was drawn, and the ids of what it was drawn from."""
+
+    rows: list[Drawn]
+    pool: frozenset[str]
+
+
 @dataclass
-class _Draw:
+class _Known:
     generation: int
     until: float
     """When to draw anew, by the monotonic clock."""
-    rows: list[Drawn]
+    drawn: Draw
     labelled: set[str] = field(default_factory=set)
     told: dict[str, float] = field(default_factory=dict)
-    """Id → the highest chance that any draw of this release gave it: with it, it could have been shown by now."""
+    """Id → the highest chance that any draw of this release gave it: with it, it could have been shown by now. Of what
+    is still in the pool: nothing else is drawn again."""
+
+
+_NOTHING = Draw([], frozenset())
 
 
 class Review:
@@ -58,7 +69,7 @@ class Review:
     ) -> None:
         """``answering``: which release of a project answers; ``None``: none yet."""
         self._home, self._answering, self._clock = home, answering, clock
-        self._draws: dict[str, _Draw] = {}
+        self._draws: dict[str, _Known] = {}
         self._lock = threading.Lock()
 
     def draw(self, project: str) -> list[Drawn]:
@@ -67,30 +78,32 @@ class Review:
         if release is None:
             return []
         with self._lock:
-            known = self._draws.get(project) or _Draw(release.generation, -math.inf, [])
-            if known.generation != release.generation:
-                known = _Draw(release.generation, -math.inf, [])
+            known = self._draws.get(project)
+            if known is None or known.generation != release.generation:
+                known = _Known(release.generation, -math.inf, _NOTHING)
             if self._clock() >= known.until:
                 known = self._draws[project] = self._anew(project, release, known)
-            return [row for row in known.rows if row.id not in known.labelled]
+            return [row for row in known.drawn.rows if row.id not in known.labelled]
 
-    def _anew(self, project: str, release: Answering, before: _Draw) -> _Draw:
+    def _anew(self, project: str, release: Answering, before: _Known) -> _Known:
         began = self._clock()
-        rows = drawn(self._home, project, release)
-        rows = [row._replace(probability=max(row.probability, before.told.get(row.id, 0.0))) for row in rows]
+        found = drawn(self._home, project, release)
+        rows = [row._replace(probability=max(row.probability, before.told.get(row.id, 0.0))) for row in found.rows]
         # What was labelled while they were read may not be on the disk of their reading.
-        labelled = before.labelled & {row.id for row in rows}
-        told = {**before.told, **{row.id: row.probability for row in rows}}
+        labelled = before.labelled & found.pool
+        told = {id_: chance for id_, chance in before.told.items() if id_ in found.pool}
+        told |= {row.id: row.probability for row in rows}
         now = self._clock()
-        return _Draw(release.generation, now + max(_FRESH_S, _REST * (now - began)), rows, labelled, told)
+        until = now + max(_FRESH_S, _REST * (now - began))
+        return _Known(release.generation, until, Draw(rows, found.pool), labelled, told)
 
     def labelled(self, project: str, ids: set[str]) -> None:
         """These have a label now."""
         if (known := self._draws.get(project)) is not None:
-            known.labelled |= ids
+            known.labelled |= ids & known.drawn.pool  # nobody may draw any more, and labels come in for years
 
 
-def drawn(home: Path, project: str, release: Answering) -> list[Drawn]:
+def drawn(home: Path, project: str, release: Answering) -> Draw:
     """Draw anew."""
     from evertune.monitoring import review
     from evertune.serving.log.recent import recent
@@ -98,17 +111,18 @@ def drawn(home: Path, project: str, release: Answering) -> list[Drawn]:
     pool = recent(home / "traffic", project, release.generation, POOL)
     candidates = _unlabelled(home, project, pool, release)
     names = release.labels if candidates.scores.shape[1] == len(release.labels) else ()
-    rows = {id_: place for place, id_ in enumerate(candidates.ids)}
-    return [
+    places = {id_: place for place, id_ in enumerate(candidates.ids)}
+    rows = [
         Drawn(
             one.id,
-            candidates.texts[rows[one.id]],
-            dict(zip(names, candidates.scores[rows[one.id]].round(6).tolist(), strict=False)),
+            candidates.texts[places[one.id]],
+            dict(zip(names, candidates.scores[places[one.id]].round(6).tolist(), strict=False)),
             one.probability,
             one.why,
         )
         for one in review.pick(candidates, QUEUE, SEED)
     ]
+    return Draw(rows, frozenset(pool.ids))
 
 
 def _unlabelled(home: Path, project: str, pool: Recent, release: Answering) -> Candidates:

@@ -175,9 +175,10 @@ def _try_int8(task: _Task, parts: Parts, known: dict[str, Any], tried: list[str]
     try:
         ranges = quantise.calibrate(task.exact, parts.fitted, served.filler(task.folder))
         exact = trial.labels(task.open(task.exact), parts.judged)
-        planned = quantise.plan(task.exact, ranges)
+        planned = refined = quantise.plan(task.exact, ranges)
         for finer in FINER:
-            integers.write(task.exact, task.fast, quantise.refined(task.exact, ranges, planned, finer))
+            refined = quantise.refined(task.exact, ranges, planned, finer, refined)
+            integers.write(task.exact, task.fast, refined)
             where = f"all {len(planned)} matrix products" + (f", 16 for {finer} inputs" if finer else "")
             found, neighbours = trial.compared(task.open(task.fast), exact, parts.judged)
             facts = known | found._asdict() | {"rows": len(parts.judged.ids), "neighbours": neighbours}

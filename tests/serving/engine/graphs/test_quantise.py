@@ -45,7 +45,7 @@ def test_16_bits_for_an_input_err_less_and_answer_all_the_same(fp32_engine: Path
     exact = fp32_engine / MODEL
     ranges = quantise.calibrate(exact, tiny.rows(60, seed=1), 0)
     planned = quantise.plan(exact, ranges)
-    refined = quantise.refined(exact, ranges, planned, len(planned))
+    refined = quantise.refined(exact, ranges, planned, len(planned), planned)
     products = {name for name in planned if name in refined}
     assert len(planned) - len(products) == 1, "attention stays in 32 bits"
     assert all(refined[name].finer for name in products)
@@ -56,9 +56,14 @@ def test_16_bits_for_an_input_err_less_and_answer_all_the_same(fp32_engine: Path
     assert len(of_all_tokens) == 4
     assert all(ratios[name] < 0.7 for name in of_all_tokens)
     most = min((name for name in products if "layer.0" in name), key=lambda name: ratios[name])
-    none = quantise.refined(exact, ranges, planned, 0)
+    none = quantise.refined(exact, ranges, planned, 0, planned)
     assert list(none) == list(planned)
     assert not any(one.finer for one in none.values())
+    some = quantise.refined(exact, ranges, planned, 3, none)
+    assert sum(one.finer for one in some.values()) in (2, 3)
+    all_ = quantise.refined(exact, ranges, planned, len(planned), some)
+    assert all_.keys() == refined.keys()
+    assert all(all_[name] is one for name, one in some.items() if one.finer), "what was worked out is not again"
 
     off, wanted = [], _sums(exact, exact, most)
     for name, plan in (("coarse", planned), ("fine", refined)):

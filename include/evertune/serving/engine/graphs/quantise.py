@@ -114,11 +114,17 @@ def plan(exact: Path, ranges: dict[str, Range]) -> dict[str, Quantised]:
     return dict(sorted(made.items(), key=lambda item: -item[1].error))
 
 
-def refined(exact: Path, ranges: dict[str, Range], planned: dict[str, Quantised], count: int) -> dict[str, Quantised]:
-    """The plan with 16 bits for the inputs of its first ``count`` products. Of those, attention stays in 32 bits."""
+def refined(
+    exact: Path, ranges: dict[str, Range], planned: dict[str, Quantised], count: int, before: dict[str, Quantised]
+) -> dict[str, Quantised]:
+    """The plan with 16 bits for the inputs of its first ``count`` products. Of those, attention stays in 32 bits.
+
+    Those of them that are finer ``before``, in the plan of a smaller count, are not worked out again.
+    """
     import onnx
 
-    made = dict(list(planned.items())[count:])
+    done = {name: one for name, one in before.items() if one.finer}
+    made = done | dict(list(planned.items())[count:])
     for site in sites(onnx.load(str(exact))):
         if site.node.name not in made and site.node.op_type != ATTENTION:  # its operator in 8 bits knows no parts
             made[site.node.name] = _quantised(site.weights, ranges[site.input], finer=True)

@@ -77,10 +77,10 @@ def boot(ledger: Ledger, cache: Path) -> Iterator[Callable[[], Access]]:
         one.stop()
 
 
-def denied(access: Access, presented: str | None) -> str:
+def denied(access: Access, presented: str | None, status: int = 401) -> str:
     with pytest.raises(DeniedError) as caught:
         access.identify(presented)
-    assert caught.value.status == 401
+    assert caught.value.status == status
     return caught.value.reason
 
 
@@ -198,6 +198,28 @@ def test_while_the_ledger_is_away_known_keys_work_after_a_restart_too(
     assert "expired" in denied(later, brief)
 
 
+@pytest.mark.parametrize("fault", [UnreachableError("away"), ValueError("of our own making")])
+def test_while_the_ledger_is_away_no_key_is_said_not_to_be_one(
+    ledger: Ledger, boot: Callable[[], Access], fault: Exception
+) -> None:
+    access = boot()
+    known = ledger.make()
+    assert "cannot be asked" in denied(access, known, 503), "it has not been read yet"
+    assert access.refresh()
+    later = ledger.make("bbbbbbbbbbbb")
+    denied(access, later)
+    ledger.fault = fault
+    access.refresh()
+    told = denied(access, later, 503)
+    assert denied(access, known[:-1] + ("A" if known[-1] != "A" else "B"), 503) == told, "a wrong secret is told alike"
+    for presented in (None, "nonsense"):
+        denied(access, presented)
+    assert access.identify(known)
+    ledger.fault = None
+    access.refresh()
+    assert access.identify(later).key_id == "bbbbbbbbbbbb"
+
+
 def test_the_cache_holds_hashes_only_and_is_for_its_owner_alone(
     ledger: Ledger, boot: Callable[[], Access], cache: Path
 ) -> None:
@@ -214,7 +236,7 @@ def test_a_spoiled_cache_is_none(ledger: Ledger, boot: Callable[[], Access], cac
     boot().refresh()
     cache.write_bytes(spoil.encode("utf-8", "surrogateescape"))
     access = boot()
-    assert denied(access, shown)
+    assert denied(access, shown, 503)
     assert access.refresh()
     assert access.identify(shown)
     assert json.loads(cache.read_text())["keys"], "the next reading mends it"
@@ -224,7 +246,7 @@ def test_a_cache_that_others_may_write_is_not_believed(ledger: Ledger, boot: Cal
     shown = ledger.make()
     boot().refresh()
     cache.chmod(0o660)
-    assert denied(boot(), shown)
+    assert denied(boot(), shown, 503)
 
 
 def test_a_cache_that_cannot_be_written_locks_nobody_out(ledger: Ledger, tmp_path: Path) -> None:
@@ -270,6 +292,7 @@ def test_unknown_keys_ask_for_one_reading_at_a_time(
     monkeypatch.setattr(module, "ASKED_REFRESH_S", 0.3)
     access = boot()
     access.start()
+    _until(lambda: access._newest)
     began = time.monotonic()
     while time.monotonic() - began < 1.0:
         denied(access, "evt_bbbbbbbbbbbb_" + "A" * 43)

@@ -309,6 +309,24 @@ def test_old_generations_but_one_are_removed_with_what_kills_left(ledger: Ledger
     assert not [path for path in (home / "serving").rglob(".*") if path.name != ".lock"]
 
 
+def test_releases_that_are_refused_one_after_the_other_do_not_fill_the_disk(ledger: Ledger, home: Path) -> None:
+    server = Server(ledger, home).boot()
+    for generation in (1, 2):
+        ledger.promote(generation)
+        server.follower.tick()
+
+    def spoil(to: Path) -> None:
+        raise EvertuneError(f"{to.name} is not good")
+
+    ledger.spoil = spoil
+    for generation in range(3, 8):
+        ledger.promote(generation)
+        server.follower.tick()
+        assert server.live.refused[SLUG].generation == generation
+    assert Shelf(home, SLUG).generations() == [1, 2, 7], "what answers, the one before it, and what may be tried again"
+    assert server.answers == 2
+
+
 def test_a_note_that_was_changed_on_the_disk_is_not_believed(ledger: Ledger, home: Path) -> None:
     ledger.promote(1)
     Server(ledger, home).boot()

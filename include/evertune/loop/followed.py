@@ -153,6 +153,7 @@ def served_here(settings: Settings, release: Release) -> Served:
     """
     shelf = Shelf(settings.home, release.project)
     with shelf.locked():
+        shelf.clear(release.generation)  # no server may ever do it in this home
         place = shelf.place(release.generation)
         place.mkdir(parents=True, exist_ok=True)
         fetched = LedgerReleases(settings, Ledger(settings), "").fetch(release, place)

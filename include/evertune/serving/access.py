@@ -77,6 +77,8 @@ class Access:
         self._clock = clock
         self._keys: Mapping[str, Key] = {key.id: key for key in key_cache.load(cache)}
         self._saved = bool(self._keys)
+        self._newest = False
+        """Whether the last reading went well: else there may be keys that are not known here."""
         self._refreshing = threading.Lock()
         self._wake = threading.Event()
         self._ended = threading.Event()
@@ -107,23 +109,28 @@ class Access:
     def refresh(self) -> bool:
         """Read the ledger's keys; ``False`` where it is away: then those that are known stay."""
         with self._refreshing:
-            try:
-                found = self._read()
-            except UnreachableError as fault:
-                log.warning("keys.ledger_away", known=len(self._keys), reason=str(fault))
-                return False
-            except Exception:  # whatever it is, no key is locked out for it, and the next reading comes
-                log.exception("keys.not_read", known=len(self._keys))
-                return False
-            newer = {key.id: key for key in found}
-            if newer != self._keys or not self._saved:
-                self._keys = newer
-                self._saved = key_cache.save(self._cache, found)
-            return True
+            self._newest = self._take_over()
+            return self._newest
+
+    def _take_over(self) -> bool:
+        try:
+            found = self._read()
+        except UnreachableError as fault:
+            log.warning("keys.ledger_away", known=len(self._keys), reason=str(fault))
+            return False
+        except Exception:  # whatever it is, no key is locked out for it, and the next reading comes
+            log.exception("keys.not_read", known=len(self._keys))
+            return False
+        newer = {key.id: key for key in found}
+        if newer != self._keys or not self._saved:
+            self._keys = newer
+            self._saved = key_cache.save(self._cache, found)
+        return True
 
     def identify(self, presented: str | None) -> Identity:
-        """Whose key this is; a key that is not known wakes the thread. Raises :class:`DeniedError` (401). No I/O.
+        """Whose key this is; a key that is not known wakes the thread. Raises :class:`DeniedError`. No I/O.
 
+        401, but 503 for what may be a key where the last reading went wrong, or there was none: only the ledger knows.
         The time that this takes does not tell whether there is a key of this id.
         """
         if not presented:
@@ -134,6 +141,10 @@ class Access:
         right = hmac.compare_digest(hash_of(secret), NOBODY if key is None else key.hash)
         if key is None or not right:
             self._wake.set()
+            if found and not self._newest:
+                raise DeniedError(
+                    503, "The key is not known here, and the ledger cannot be asked for it: try again later."
+                )
             raise DeniedError(401, "The key is not known: it was mistyped, or belongs to another installation.")
         if key.revoked is not None:
             raise DeniedError(401, f"The key {key.id} was revoked. Ask for a new one.", known=True)

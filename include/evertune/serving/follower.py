@@ -199,6 +199,7 @@ class Follower:
         shelf_ = Shelf(self._home, release.project)
         try:
             with shelf_.locked(self._stop):
+                shelf_.clear(release.generation)  # before, to make room, and where this one is refused as well
                 served = self._prepare(shelf_, release)
                 before = self._live.switch(served)
                 shelf_.clear(release.generation)

@@ -93,12 +93,15 @@ class Shelf:
             return []
         return sorted(int(path.name) for path in self.folder.iterdir() if path.is_dir() and path.name.isdecimal())
 
-    def clear(self, current: int) -> None:
-        """Remove generations before ``current`` but the last one that answered, and what kills left behind."""
-        older = [number for number in self.generations() if number < current]
-        before = max((number for number in older if _read(self.place(number) / ANSWERED)), default=None)
-        for number in older:
-            if number != before:
+    def clear(self, newest: int) -> None:
+        """Remove generations before ``newest`` but the last two up to it that answered, and what kills left behind.
+
+        Those that were refused go as well: as long as one after the other is, none is ever installed.
+        """
+        there = [number for number in self.generations() if number <= newest]
+        answered = [number for number in there if _read(self.place(number) / ANSWERED)]
+        for number in there:
+            if number not in {newest, *answered[-2:]}:
                 shutil.rmtree(self.place(number), ignore_errors=True)
         for path in [*self.folder.glob(".*"), *self.folder.glob("*/.*")]:
             if path.name == ".lock":

@@ -282,7 +282,7 @@ def test_files_are_left_for_the_log(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_who_never_reads_is_ended_and_keeps_out_nobody(serving: Serving) -> None:
-    started = serving(Limits(connections=3, deadline_s=0.5, grace_s=0.1, head_s=0.5))
+    started = serving(Limits(connections=3, deadline_s=0.5, grace_s=0.1, head_s=0.5, pipelined=1_000_000))
     with contextlib.ExitStack() as stack:
         for _ in range(3):
             hog = stack.enter_context(started.connect())
@@ -296,3 +296,18 @@ def test_who_never_reads_is_ended_and_keeps_out_nobody(serving: Serving) -> None
             time.sleep(0.1)
         assert started.answers_others()
     assert _refused(started, "not-read")
+
+
+def test_requests_behind_one_that_is_not_answered_are_bounded(serving: Serving) -> None:
+    server = serving(Limits(pipelined=20))
+    one = HEAD + b"\r\n"
+    with server.connect() as client:
+        client.sendall(21 * one)
+        answers = b""
+        while answers.count(b"HTTP/1.1 200") < 21:
+            answers += client.recv(65536)
+    with server.connect() as client, contextlib.suppress(ConnectionError):
+        client.sendall(2_000 * one)
+        while client.recv(65536):
+            pass
+    assert _refused(server, "pipelined")

@@ -13,6 +13,8 @@ from tests.serving.http import world
 from tests.serving.http.conftest import Start
 from tests.serving.http.world import REVIEWS, bearer, post, predict
 
+from evertune.ledger.keys import Key
+from evertune.records import UnreachableError
 from evertune.serving.http.limits import Limits
 from evertune.serving.http.lookup import named_scores
 from evertune.serving.log.ids import decode
@@ -283,3 +285,21 @@ def test_a_server_is_not_ready_before_anything_answers(
     assert (response.status_code, response.json()["type"]) == (503, "urn:evertune:no-release")
     assert said in response.json()["detail"]
     assert "retry-after" in response.headers
+
+
+def test_while_the_ledger_is_away_a_key_that_is_not_known_is_asked_for_again(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, service = start()
+    assert predict(client, key="bad").status_code == 401
+
+    def away() -> list[Key]:
+        raise UnreachableError("The ledger does not answer.")
+
+    monkeypatch.setattr(service.access, "_read", away)
+    service.access.refresh()
+    response = predict(client, key="bad")
+    assert (response.status_code, response.json()["type"]) == (503, "urn:evertune:ledger-away")
+    assert response.headers["retry-after"] == "10"
+    assert predict(client, key="none").status_code == 401
+    assert predict(client).status_code == 200

@@ -184,3 +184,10 @@ def test_picked_answers_are_remembered_within_bounds() -> None:
     for number in range(MOST + 5):
         window.add(_label(number)._replace(picked=True))
     assert [label.prediction_id for label in window] == [str(number) for number in range(5, MOST + 5)]
+
+
+def test_windows_of_releases_that_are_long_gone_go_though_nobody_asks_for_scores() -> None:
+    quality = Quality()
+    for generation in range(1, 30):
+        quality.add("reviews", _label(generation, generation=generation, at=NOW + generation * timedelta(days=1)))
+    assert len(quality._projects["reviews"].windows) <= SPAN.days + 2

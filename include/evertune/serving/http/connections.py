@@ -1,7 +1,8 @@
 """A connection before there is a request on it, where nobody else looks: how long its head takes, and how large it is.
 
 uvicorn times only a connection that has had an answer and says nothing since. Without this a client holds one for ever
-with a header a minute (slowloris), or fills the memory with one header.
+with a header a minute (slowloris), or fills the memory with one header, or with requests behind one that is still to be
+answered: one piece of what comes holds thousands of them, each a hundred times as large when it is read.
 """
 
 from __future__ import annotations
@@ -79,6 +80,11 @@ class Connection(HttpToolsProtocol):
         """A head is whole: a request begins, if it is not too large."""
         self._wait_no_more()
         self._in_head, self._in_body, self._went_on = False, True, True
+        if self.transport.is_closing():  # what came in one piece with what ended it
+            return
+        if len(self.pipeline) >= self.service.limits.pipelined:
+            self._refuse("pipelined", None)
+            return
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > self.service.limits.head_bytes:
             self.app = self._answer_too_large

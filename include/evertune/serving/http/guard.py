@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from evertune.serving.access import DeniedError
 from evertune.serving.http.assets import ASSETS
 from evertune.serving.http.bodies import GoneError
-from evertune.serving.http.problems import RefusedError, overloaded, too_late, unauthenticated
+from evertune.serving.http.problems import LEDGER_RETRY_S, RefusedError, overloaded, too_late, unauthenticated
 
 if TYPE_CHECKING:
     from evertune.serving.access import Identity
@@ -175,6 +175,8 @@ class Guard:
             return await self._service.access.admit(presented)
         except DeniedError as fault:
             self._service.meters.refused("key")
+            if fault.status == 503:
+                raise RefusedError(503, "ledger-away", fault.reason, retry_after_s=LEDGER_RETRY_S) from fault
             raise unauthenticated(fault.reason, presented=presented is not None, basic=basic) from fault
 
 

@@ -15,6 +15,8 @@ class Limits:
     """Seconds that a connection has for a request's path and headers."""
     head_bytes: int = 32_768
     """Bytes of path and headers together."""
+    pipelined: int = 100
+    """Requests that a connection may send behind one that has no answer yet."""
     body_bytes: int = 1_048_576
     """Bytes of a request's body, counted while they arrive: not one more is kept in memory."""
     texts: int = 64

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from evertune.records import JsonObject, Release, UnreachableError
-from evertune.serving.http.problems import RefusedError, unknown
+from evertune.serving.http.problems import LEDGER_RETRY_S, RefusedError, unknown
 from evertune.serving.http.schemas import Lineage
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from evertune.serving.log import StoredAnswer
     from evertune.serving.log.reading import Said
 
-_LEDGER_RETRY_S = 10.0
 T = TypeVar("T")
 
 
@@ -83,7 +82,7 @@ def ledger_away() -> RefusedError:
         503,
         "ledger-away",
         "The ledger cannot be reached. Predictions go on; try this again later.",
-        retry_after_s=_LEDGER_RETRY_S,
+        retry_after_s=LEDGER_RETRY_S,
     )
 
 

@@ -13,6 +13,8 @@ from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
 REALM = "evertune"
+LEDGER_RETRY_S = 10.0
+"""When to ask again for what only the ledger knows."""
 
 
 class Fault(BaseModel):

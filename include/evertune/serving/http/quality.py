@@ -148,6 +148,11 @@ class Window:
         self._forget(at)
         return scores(self._tally.pairs)
 
+    def any(self, at: datetime) -> bool:
+        """Whether a label counts, or a picked one keeps others from counting."""
+        self._forget(at)
+        return bool(self._labels or self._picked)
+
     def point(self, at: datetime, generation: int) -> Point | None:
         """Their F1 alone, which costs little; ``None`` without any."""
         self._forget(at)
@@ -174,10 +179,16 @@ class _Project:
         self.points: list[Point] = []
 
     def add(self, label: Label) -> None:
-        window = self.windows.setdefault(label.generation, Window())
+        if (window := self.windows.get(label.generation)) is None:
+            self.forget(label.at)  # nobody may ever ask, and releases come for years
+            window = self.windows[label.generation] = Window()
         window.add(label)
         if (point := window.point(label.at, label.generation)) is not None:
             self._point(point)
+
+    def forget(self, at: datetime) -> None:
+        """Drop the windows in which no label counts any more."""
+        self.windows = {generation: window for generation, window in self.windows.items() if window.any(at)}
 
     def _point(self, point: Point) -> None:
         last = self.points[-1] if self.points else None
@@ -216,7 +227,7 @@ class Quality:
         if (found := self._projects.get(project)) is None:
             return {}
         rolling = {generation: window.now(at) for generation, window in sorted(found.windows.items())}
-        found.windows = {generation: window for generation, window in found.windows.items() if any(window)}
+        found.forget(at)
         return {generation: one for generation, one in rolling.items() if one}
 
     def history(self, project: str, at: datetime, most: int = 200) -> list[Point]:

@@ -18,6 +18,7 @@ from evertune.serving.engine.answers import EngineError
 from evertune.serving.engine.served import Floats, Served
 from evertune.serving.engine.warm import WARM_ROWS, warm
 from evertune.serving.origin import Fetched
+from evertune.serving.shelf import Shelf
 from evertune.settings import Settings
 
 
@@ -77,3 +78,15 @@ def test_batch_scoring_refuses_what_does_not_warm(
     monkeypatch.setattr(followed, "load_served", lambda *_: replace(served, model=NONSENSE["not a number"]))
     with pytest.raises(files.CorruptError, match="It is not used"):
         followed.served_here(where, served.release)
+
+
+def test_batch_scoring_leaves_no_model_of_each_release_on_the_disk(
+    served: Served, where: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A home whose models are asked by the batch alone has no server that would clear up."""
+    monkeypatch.setattr(followed.LedgerReleases, "fetch", lambda *_: Fetched(tmp_path, None, {}, 0.003))
+    monkeypatch.setattr(build, "build", lambda *_: made.REPORT)
+    monkeypatch.setattr(followed, "load_served", lambda *_: served)
+    for generation in (1, 2, 3):
+        followed.served_here(where, made.release(served.release.project, generation))
+    assert Shelf(where.home, served.release.project).generations() == [3]

@@ -156,6 +156,46 @@ def test_a_fault_of_the_server_is_an_error_without_its_insides(start: Start, mon
     assert response.json()["errors"][0]["extensions"]["status"] == 500
 
 
+_TWO = "query a { projects { slug } } query b { __typename }"
+_BY_VARIABLE = 'query($v: Int! = 5) { project(slug: "reviews") { releases(limit: $v) { generation } } }'
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [(_TWO, None), (_TWO, "c"), ("{ __typename }", "a"), ("fragment f on Query { __typename }", None)],
+)
+def test_where_it_is_not_clear_which_operation_is_meant_none_is_run(
+    client: TestClient, query: str, name: str | None
+) -> None:
+    response = ask(client, query, operationName=name)
+    assert (response.status_code, response.json()["type"]) == (400, "urn:evertune:query-refused")
+    assert "operation" in response.json()["detail"]
+
+
+def test_of_several_operations_the_named_one_is_run(client: TestClient) -> None:
+    assert ask(client, _TWO, operationName="b").json() == {"data": {"__typename": "Query"}}
+
+
+@pytest.mark.parametrize(
+    ("query", "value"),
+    [
+        ("query($v: String!) { project(slug: $v) { slug } }", 5),
+        (_BY_VARIABLE, 10**11),
+        (_BY_VARIABLE, None),
+        ('query($v: Int = 5) { project(slug: "reviews") { releases(limit: $v) { generation } } }', None),
+        ('mutation($v: Saying!) { feedback(id: "x", saying: $v) { id } }', {"thumbs": "SIDEWAYS"}),
+        ('mutation($v: Saying!) { feedback(id: "x", saying: $v) { id } }', {"stars": 5}),
+    ],
+)
+def test_a_variable_that_does_not_fit_is_the_callers_fault_and_not_the_servers(
+    client: TestClient, caplog: pytest.LogCaptureFixture, query: str, value: object
+) -> None:
+    (error,) = ask(client, query, variables={"v": value}).json()["errors"]
+    assert error["extensions"] == {"type": "urn:evertune:query-refused", "status": 400}
+    assert "log" not in error["message"]
+    assert caplog.records == []
+
+
 NESTED = "{ a " * 9 + "{ b }" + "}" * 9
 SPREAD = "query { ...f0 } " + " ".join(f"fragment f{n} on Query {{ ...f{n + 1} ...f{n + 1} }}" for n in range(60))
 SPREAD += " fragment f60 on Query { projects { slug } }"

@@ -39,8 +39,8 @@ class _Schema(strawberry.Schema):
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:  # noqa: ARG002
         """Log what is a fault of ours. What the caller did wrong is told to the caller."""
         for error in errors:
-            if error.original_error is not None and _as_refusal(error) is None:
-                _log.error("GraphQL %s failed", error.path, exc_info=error.original_error)
+            if (cause := _cause(error)) is not None and _as_refusal(cause) is None:
+                _log.error("GraphQL %s failed", error.path, exc_info=cause)
 
 
 _config = StrawberryConfig(batching_config=None)
@@ -57,7 +57,9 @@ async def graphql(request: Request, body: GraphQLBody) -> Response:
     call: Call = request.scope[CALL]
     bounds = call.service.limits
     call.service.surcharge(call.known, len(body.query) // _CHARACTERS_A_REQUEST)
-    asked = limits.check(limits.read(body.query, bounds), body.variables, bounds)
+    document = limits.read(body.query, bounds)
+    asked = limits.check(document, body.variables, bounds)
+    limits.check_operation(document, body.operation_name)
     if asked.predictions > 1:  # the request itself is paid for
         call.service.charge(call.known, asked.predictions - 1)
     with call.service.busy_with_graphql() as busy:
@@ -84,21 +86,27 @@ def _answer(found: ExecutionResult) -> JsonObject:
 
 
 def _error(error: GraphQLError) -> JsonObject:
-    refusal = _as_refusal(error)
-    if refusal is None and error.original_error is not None:
-        refusal = RefusedError(500, "unexpected", "The server's log says more.")
-    if refusal is None:  # the document does not fit the schema
+    if (cause := _cause(error)) is None:
         refusal = RefusedError(400, "query-refused", error.message)
+    else:
+        refusal = _as_refusal(cause) or RefusedError(500, "unexpected", "The server's log says more.")
     extensions: JsonObject = {"type": f"urn:evertune:{refusal.kind}", "status": refusal.status}
     if refusal.retry_after_s is not None:
         extensions["retryAfter"] = int(refusal.headers["retry-after"])
     return {"message": refusal.detail, "path": error.path, "extensions": extensions}
 
 
-def _as_refusal(error: GraphQLError) -> RefusedError | None:
-    cause = error.original_error
-    while isinstance(cause, GraphQLError):
+def _cause(error: GraphQLError) -> Exception | None:
+    """What failed below the operation; ``None`` where that or its variables do not fit the schema."""
+    cause: Exception = error
+    while isinstance(cause, GraphQLError) and cause.original_error is not None:
         cause = cause.original_error
+    # One that names no part of the document, below a field, tells of what our resolver gave.
+    unfit = isinstance(cause, GraphQLError) and (error.path is None or cause.nodes)
+    return None if unfit else cause
+
+
+def _as_refusal(cause: Exception) -> RefusedError | None:
     if isinstance(cause, ValidationError):
         return invalid(*faults(cause, "arguments"))
     return cause if isinstance(cause, RefusedError) else None

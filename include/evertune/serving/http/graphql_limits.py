@@ -74,7 +74,7 @@ def read(query: str, limits: Limits) -> DocumentNode:
     try:
         return parse(query, no_location=False, max_tokens=limits.graphql_tokens)
     except GraphQLSyntaxError as fault:
-        raise refused(fault.message) from None
+        raise refused(fault.message.rstrip("."), "See the schema at /graphql.") from None
     except RecursionError:
         raise refused("it is nested too deeply") from None
 
@@ -109,11 +109,22 @@ def _written(document: DocumentNode) -> int:
     return count
 
 
-def refused(why: str) -> RefusedError:
+def check_operation(document: DocumentNode, name: str | None) -> None:
+    """Raise 400 where it cannot be told which of the document's operations is to be run."""
+    names = [
+        one.name.value if one.name else None for one in document.definitions if isinstance(one, OperationDefinitionNode)
+    ]
+    if not names:
+        raise refused("it has no operation", "Write a query or a mutation.")
+    if name is None and len(names) > 1:
+        raise refused("it has several operations", "Name the one to be run, in operationName.")
+    if name is not None and name not in names:
+        raise refused("it has no operation of the name in operationName", "Name one that it has, or none.")
+
+
+def refused(why: str, advice: str = "Ask for less, or in several requests.") -> RefusedError:
     """400: the document is not run."""
-    return RefusedError(
-        400, "query-refused", f"The GraphQL document is refused: {why}. Ask for less, or in several requests."
-    )
+    return RefusedError(400, "query-refused", f"The GraphQL document is refused: {why}. {advice}")
 
 
 def _defaults(document: DocumentNode) -> dict[str, int]:

@@ -108,7 +108,7 @@ TITLES = {
     "media-type": "The body is not declared as JSON",
     "no-release": "No release answers yet",
     "overloaded": "The server has more to do than it can",
-    "query-refused": "The GraphQL document asks for too much",
+    "query-refused": "The GraphQL document is refused",
     "rate": "The key asks too often",
     "unauthenticated": "A valid key is needed",
     "unexpected": "Something went wrong in the server",

@@ -160,6 +160,22 @@ def test_while_the_ledger_is_away_notes_wait_and_segments_do_not(traffic: Path, 
     assert [row.records for row in told] == [1]
 
 
+@pytest.mark.parametrize("spoil", ["", "{", "null", '{"id": 1}'])
+def test_a_note_that_cannot_be_read_keeps_none_behind_it_from_the_ledger(
+    node: Path, spoil: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[Segment] = []
+    for number in (1, 2):
+        write(node, answer(number), number=number)
+    drain.drain(node, node.parent / "parquet", lambda _path: False)
+    first, second = sorted(node.iterdir())
+    first.write_text(spoil)
+    assert drain.tell(node, told.append) == 1
+    assert [row.id for row in told] == [second.stem]
+    assert [path.name for path in node.iterdir()] == [first.name + DAMAGED]
+    assert "log.note_lost" in capsys.readouterr().out
+
+
 def test_a_torn_tail_is_counted_and_the_rest_drained(traffic: Path, node: Path) -> None:
     path, _ = write(node, answer(1), answer(2))
     with path.open("rb+") as stream:

@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
+from pydantic import ValidationError
 
 from evertune import files
 from evertune.files import CorruptError
 from evertune.ledger.segments import Segment
-from evertune.records import JsonObject
 from evertune.serving.log import codec, parquet
 from evertune.serving.log.codec import Logged
 from evertune.serving.log.frames import HEADER_BYTES, Contents, NewerError, read
@@ -29,7 +29,7 @@ from evertune.serving.log.records import Answer, Feedback, StoredAnswer, StoredF
 
 NOTE = ".drained"
 DAMAGED = ".damaged"
-"""A segment with changed bytes is kept under this suffix, until the retention ends it, for somebody to look at."""
+"""A segment or a note with changed bytes is kept under this suffix, until the retention ends it, for somebody to look at."""
 log = structlog.get_logger(__name__)
 
 
@@ -142,12 +142,21 @@ def _move(path: Path, contents: Contents, groups: Groups, to: Path) -> Segment:
 
 
 def tell(node: Path, on_closed: Callable[[Segment], object] | None) -> int:
-    """Hand the rows of drained segments over, oldest first; returns how many. What ``on_closed`` raises ends it."""
+    """Hand the rows of drained segments over, oldest first; returns how many. What ``on_closed`` raises ends it.
+
+    A note that cannot be read is put away: it would keep all that come behind it from the ledger, and so from the
+    monitor, for ever.
+    """
     told = 0
     for note in sorted(node.glob(f"*{NOTE}")):
-        row: JsonObject = files.read_json(note)
+        try:
+            row = Segment.model_validate(files.read_json(note))
+        except (CorruptError, ValidationError) as fault:
+            log.critical("log.note_lost", path=str(note), reason=str(fault))
+            note.rename(note.with_name(f"{note.name}{DAMAGED}"))
+            continue
         if on_closed is not None:
-            on_closed(Segment.model_validate(row))
+            on_closed(row)
         note.unlink()
         told += 1
     return told

@@ -29,7 +29,7 @@ from evertune.serving.log.records import Answer, Feedback, StoredAnswer, StoredF
 
 NOTE = ".drained"
 DAMAGED = ".damaged"
-"""A segment or a note with changed bytes is kept under this suffix, until the retention ends it, for somebody to look at."""
+"""What has changed bytes is kept under this suffix, until the retention ends it, for somebody to look at."""
 log = structlog.get_logger(__name__)
 
 

@@ -118,15 +118,24 @@ def _layer(layer: Any, states: Tensor, batch: Packed, kept: Tensor | None) -> Te
     from evertune.models import attention
 
     block, own = layer.attention, layer.attention.self
-    key, value = own.key(states), own.value(states)
+    narrow = _cast(states)
+    key, value = own.key(narrow), own.value(narrow)
+    query = own.query(narrow if kept is None else narrow[kept])
     wanted = states if kept is None else states[kept]
-    query = own.query(wanted)
     mixed = attention.attend(own, batch.groups, query, key, value)
     mixed = _dropped(block.output.dropout, block.output.dense(mixed))
     middle = block.output.LayerNorm(mixed + wanted)
     inner = layer.intermediate.intermediate_act_fn(layer.intermediate.dense(middle))
     inner = _dropped(layer.output.dropout, layer.output.dense(inner))
     return layer.output.LayerNorm(inner + middle)  # type: ignore[no-any-return]
+
+
+def _cast(states: Tensor) -> Tensor:
+    # Once for the three products to come, which would each do it, and sum up their gradients after three casts back.
+    import torch
+
+    kind = states.device.type
+    return states.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else states
 
 
 def _dropped(dropout: nn.Dropout, states: Tensor) -> Tensor:

@@ -184,7 +184,9 @@ def test_without_its_ledger_it_goes_on_and_tells_it_later(
             response = running.predict([WORDS] * 3)
             assert response.status_code == 200
             ids += [row["id"] for row in response.json()["predictions"]]
-            assert running.predict(key="evt_" + "x" * 12 + "_" + "y" * 43).status_code == 401
+            assert running.predict(key="evt_" + "x" * 12 + "_" + "y" * 43).status_code == 503, (
+                "only the ledger could know it"
+            )
             time.sleep(1.2)
         away = running.get(f"/v1/projects/{SLUG}/releases")
         assert (away.status_code, away.json()["type"]) == (503, "urn:evertune:ledger-away")

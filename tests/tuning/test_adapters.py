@@ -72,6 +72,25 @@ def test_bf16_stays_near() -> None:
         assert alike > 0.9 or gradient.norm() < 1e-4, name
 
 
+def test_an_adapter_that_has_only_begun_to_learn_counts_in_bf16() -> None:
+    torch.manual_seed(1)
+    layer = adapters.attach(tiny.classifier(hidden_size=384), Lora(rank=8, alpha=16)).bert.encoder.layer[0]
+    query = layer.attention.self.query
+    with torch.no_grad():
+        query.base_layer.weight.normal_(std=0.05)
+        query.lora_B["default"].weight.normal_(std=1e-4)
+        x = torch.randn(1024, 384).bfloat16().float()
+        adapters.speed_up(layer)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = query(x).float()
+        base = x @ query.base_layer.weight.bfloat16().float().T + query.base_layer.bias.bfloat16().float()
+        wanted = query.scaling["default"] * query.lora_B["default"](query.lora_A["default"](x))
+    # Each number is rounded far beyond what the adapter adds, so only all of them together tell.
+    assert wanted.std() < 1e-3 * base.std()
+    gain = ((found - base) * wanted).sum() / (wanted * wanted).sum()
+    assert gain == pytest.approx(1, abs=0.1)
+
+
 @pytest.mark.parametrize(("dropout", "faster"), [(0.0, True), (0.3, False)])
 def test_adapters_with_dropout_stay_pefts(dropout: float, faster: bool) -> None:
     model = _adapted(dropout)

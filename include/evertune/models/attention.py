@@ -74,38 +74,38 @@ class _Short(torch.autograd.Function):
     """``softmax(s·QKᵀ)V`` by products of whole matrices, in 32 bits (64 where those are given)."""
 
     @staticmethod
-    @torch.autocast("cpu", enabled=False)  # type: ignore[untyped-decorator]
     def forward(  # noqa: PLR0917 - autograd passes them by position
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, groups: tuple[Group, ...], heads: int, scale: float
     ) -> Tensor:
-        found = query.new_empty(query.shape)
-        kept = []
-        for group, into, *given in _parts(groups, (found, query), (key, value)):
-            q, k, v = (_wide(flat, group.rows, heads) for flat in given)
-            weights = torch.softmax(_scaled(q, k.transpose(1, 2), scale), -1)
-            _put(into, torch.bmm(weights, v), group.rows, heads)
-            kept += [q, k, v, weights]
+        with torch.autocast("cpu", enabled=False):
+            found = query.new_empty(query.shape)
+            kept = []
+            for group, into, *given in _parts(groups, (found, query), (key, value)):
+                q, k, v = (_wide(flat, group.rows, heads) for flat in given)
+                weights = torch.softmax(_scaled(q, k.transpose(1, 2), scale), -1)
+                _put(into, torch.bmm(weights, v), group.rows, heads)
+                kept += [q, k, v, weights]
         ctx.save_for_backward(*kept)
         ctx.groups, ctx.heads, ctx.scale = groups, heads, scale
         return found
 
     @staticmethod
-    @torch.autocast("cpu", enabled=False)  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        gradient = gradients[0].contiguous()
-        groups, heads, scale = ctx.groups, ctx.heads, ctx.scale
-        tokens = sum(group.rows * group.length for group in groups)
-        for_query = torch.empty_like(gradient)
-        for_key, for_value = (gradient.new_empty(tokens, gradient.shape[1]) for _ in range(2))
-        kept = iter(ctx.saved_tensors)
-        for group, into_q, g, into_k, into_v in _parts(groups, (for_query, gradient), (for_key, for_value)):
-            q, k, v, weights = (next(kept) for _ in range(4))
-            g_wide = _wide(g, group.rows, heads)
-            _put(into_v, torch.bmm(weights.transpose(1, 2), g_wide), group.rows, heads)
-            for_weights = torch.bmm(g_wide, v.transpose(1, 2))
-            for_scores = torch._softmax_backward_data(for_weights, weights, -1, weights.dtype)  # noqa: SLF001 - what autograd calls
-            _put(into_q, _scaled(for_scores, k, scale), group.rows, heads)
-            _put(into_k, _scaled(for_scores.transpose(1, 2), q, scale), group.rows, heads)
+        with torch.autocast("cpu", enabled=False):
+            gradient = gradients[0].contiguous()
+            groups, heads, scale = ctx.groups, ctx.heads, ctx.scale
+            tokens = sum(group.rows * group.length for group in groups)
+            for_query = torch.empty_like(gradient)
+            for_key, for_value = (gradient.new_empty(tokens, gradient.shape[1]) for _ in range(2))
+            kept = iter(ctx.saved_tensors)
+            for group, into_q, g, into_k, into_v in _parts(groups, (for_query, gradient), (for_key, for_value)):
+                q, k, v, weights = (next(kept) for _ in range(4))
+                g_wide = _wide(g, group.rows, heads)
+                _put(into_v, torch.bmm(weights.transpose(1, 2), g_wide), group.rows, heads)
+                for_weights = torch.bmm(g_wide, v.transpose(1, 2))
+                for_scores = torch._softmax_backward_data(for_weights, weights, -1, weights.dtype)  # noqa: SLF001 - what autograd calls
+                _put(into_q, _scaled(for_scores, k, scale), group.rows, heads)
+                _put(into_k, _scaled(for_scores.transpose(1, 2), q, scale), group.rows, heads)
         return for_query, for_key, for_value, None, None, None
 
 

@@ -650,10 +650,14 @@ def failed(loop: Loop, ago: timedelta) -> None:
     run = runs.claim(loop.ledger, "spam", "two", 600)
     assert run is not None
     runs.fail(loop.ledger, run, "the disk is full")
+    long_ago(loop, "ended", ago)
+
+
+def long_ago(loop: Loop, column: str, ago: timedelta) -> None:
+    """So long ago the newest run ended, or its lease did."""
     with engines.writing(loop.ledger) as session:
         last = session.scalar(select(RunRow).order_by(RunRow.id.desc()).limit(1))
-        assert last is not None
-        last.ended = engines.clock(session) - ago
+        setattr(last, column, engines.clock(session) - ago)
 
 
 def with_policy(**options: Any) -> Project:
@@ -682,6 +686,20 @@ def test_a_retrain_that_is_begun_again_counts_again_in_its_week(loop: Loop, monk
     now = datetime.now(UTC)
     monkeypatch.setattr(engines, "clock", lambda _: now + timedelta(days=8))
     assert monitor.wakes(PROJECT, loop.where)
+
+
+def test_a_retrain_that_was_cut_off_is_taken_over_though_it_has_used_the_week_up(loop: Loop) -> None:
+    loop.send("editorial", labels=True)
+    assert loop.watch().wakes
+    assert runs.claim(loop.ledger, "spam", "killed", 600) is not None
+    long_ago(loop, "lease_until", timedelta(hours=2))
+    once = with_policy(retrains_per_week=1)
+    assert monitor.wakes(once, loop.where)
+    assert not monitor.wakes(with_policy(retrains_per_week=0), loop.where)
+    assert not monitor.wakes(with_policy(quiet_hours=QuietHours(start="00:00", end="00:00")), loop.where)
+    failed(loop, timedelta(hours=2))
+    assert not monitor.wakes(once, loop.where), "now it would be begun again"
+    assert monitor.wakes(with_policy(retrains_per_week=2), loop.where)
 
 
 def test_an_alert_that_comes_while_a_run_is_at_work_waits_for_the_next(loop: Loop) -> None:

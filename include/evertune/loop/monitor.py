@@ -147,7 +147,8 @@ def wakes(project: Project, settings: Settings) -> bool:
 
     Asked of the ledger and not of the ruling, so that a wake-up which got lost is made up for at the next look. For a
     run that failed somebody is woken again after a pause, or it would fail every quarter of an hour. Whenever it is,
-    the policy's quiet hours and its limit a week hold.
+    the policy's quiet hours and its limit a week hold. The limit is not asked for a run whose owner is gone: taking it
+    over begins none, and its own begin may have used the week up.
     """
     engine = ledger_engine.ready(settings.database_url)
     alerts.settle(engine, project.slug)
@@ -155,6 +156,8 @@ def wakes(project: Project, settings: Settings) -> bool:
         return False
     with ledger_engine.reading(engine) as session:
         now, begun = ledger_engine.clock(session), triggers.begun_for_alerts(session, project.slug)
+    if runs.active(engine, project.slug) is not None:
+        begun = []
     if why := policy.holds(begun, project.monitoring.policy, now):
         log.info("monitor.not_woken", project=project.slug, reason=why)
     return not why

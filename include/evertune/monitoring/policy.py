@@ -103,6 +103,7 @@ def holds(begun: Sequence[datetime], policy: Policy, now: datetime) -> str:
     """Why a retrain that the policy has let through is not begun now, or not again; empty where it may be.
 
     The cooldown is over for it; between a run that failed and the next there are pauses (`ledger/triggers.py`).
+    ``begun`` is empty where a run that was cut off is only taken over.
     """
     if policy.retrains_per_week == 0:
         return "the project wants none by itself (`retrains_per_week: 0`)"

@@ -23,6 +23,7 @@ from evertune.ledger import alerts, events, runs, segments, steps, triggers, win
 from evertune.ledger import engine as engines
 from evertune.ledger.events import Kind
 from evertune.ledger.tables import RunRow
+from evertune.ledger.traffic_tables import FindingsRow
 from evertune.loop import labels, monitor, reference, window_findings, window_reports
 from evertune.loop.claim import claim
 from evertune.loop.learned import Labelled, Text
@@ -507,6 +508,27 @@ def test_an_alert_that_nobody_labels_fades_and_the_next_drift_is_an_alert_again(
     assert [(kind, payload["alert"]) for kind, payload in told(loop)] == [
         (Kind.ALERT, "drift-1-2"), (Kind.FADED, "drift-1-2"), (Kind.ALERT, "drift-1-12")
     ]  # fmt: skip
+
+
+def test_an_alert_does_not_fade_for_the_quiet_before_it(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop.now -= timedelta(days=30)
+    daily(loop, "review", 9)
+    assert loop.watch().alert is None
+    with engines.writing(loop.ledger) as session:
+        last = session.get(FindingsRow, ("spam", 9))
+        assert last is not None
+        last.evidence = {**last.evidence, "by_signal": {**last.evidence["by_signal"], "embedding": 9.0}}
+
+    def weak(*parts: Any, **more: Any) -> Any:
+        return tuple(one.model_copy(update={"e": min(one.e, 0.9)}) for one in detect(*parts, **more))
+
+    monkeypatch.setattr(window_findings, "detect", weak)
+    daily(loop, "editorial")
+    assert loop.watch().alert is not None, "few rows with a large effect, and enough evidence from before"
+    daily(loop, "review")
+    watched = loop.watch()
+    assert [one.faded for one in watched.tested] == [()]
+    assert watched.alert is not None
 
 
 def test_a_drift_of_each_weekend_is_one_alert(loop: Loop) -> None:

@@ -185,6 +185,18 @@ def test_a_window_that_speaks_begins_the_week_anew() -> None:
     assert budget.faded(found, tuple(Signal)) == ()
 
 
+def test_who_has_just_raised_an_alert_is_quiet_from_then_on() -> None:
+    before = Evidence(by_signal=dict.fromkeys(BOTH, 9.0), quiet=dict.fromkeys(BOTH, 99.0), until=START)
+    given = findings(0.9, signals=BOTH)  # the effect is there, and what has gathered is enough
+    after = advance(before, given, window(START + timedelta(days=1)), OPTIONS)
+    assert crossed(after, given) == BOTH
+    assert budget.heard(after, BOTH, standing=BOTH) == after
+    after = budget.heard(after, BOTH, standing=BOTH[1:])
+    assert budget.faded(after, BOTH) == BOTH[1:]
+    after = advance(after, findings(0.9, effect=0.0, signals=BOTH), window(START + timedelta(days=7.9)), OPTIONS)
+    assert budget.faded(after, BOTH[:1]) == ()
+
+
 def test_evidence_of_what_has_faded_begins_anew() -> None:
     found = Evidence(total=3.5, by_signal={Signal.EMBEDDING: 3.0, Signal.F1: 0.5}, until=START)
     assert budget.without(found, ()) == found

@@ -64,6 +64,7 @@ def test(engine: Engine, project: Project, settings: Settings, about: Window, se
     faded = budget.faded(after, standing.signals) if standing and standing.status is AlertStatus.OPEN else ()
     after = budget.without(after, faded)
     raised = _raised(engine, about, findings, after, standing)
+    after = budget.heard(after, raised, standing.signals if standing else ())
     explanation = _explained(known, answers, findings) if raised else None
     verdict = reports.Verdict(findings, raised, after, explanation)
     page = reports.report(engine, project, settings, about, reports.Seen(known, answers, labelled), verdict)

@@ -71,6 +71,15 @@ def faded(evidence: Evidence, signals: Sequence[Signal]) -> tuple[Signal, ...]:
     return tuple(signal for signal in signals if evidence.quiet.get(signal, 0.0) >= FADES)
 
 
+def heard(evidence: Evidence, raised: Collection[Signal], standing: Collection[Signal] = ()) -> Evidence:
+    """The same where those that have just raised an alert, or joined the ``standing`` one, were not quiet before it.
+
+    A window in which a signal that is there already is seen again by chance (e ≤ 1) does not begin its week anew.
+    """
+    began = dict.fromkeys((signal for signal in raised if signal not in standing), 0.0)
+    return evidence.model_copy(update={"quiet": {**evidence.quiet, **began}})
+
+
 def without(evidence: Evidence, signals: Collection[Signal]) -> Evidence:
     """The same where what these signals have shown has had its consequence."""
     held = {signal: 0.0 if signal in signals else value for signal, value in evidence.by_signal.items()}

@@ -31,7 +31,7 @@ from evertune.loop.monitor import Watched
 from evertune.monitoring import workspace
 from evertune.monitoring.detect import detect
 from evertune.project import Project
-from evertune.project.monitoring_options import Monitoring, QuietHours
+from evertune.project.monitoring_options import Monitoring, QuietHours, Signals
 from evertune.project.row_options import Preparation
 from evertune.records import (
     AlertStatus,
@@ -529,6 +529,22 @@ def test_an_alert_does_not_fade_for_the_quiet_before_it(loop: Loop, monkeypatch:
     watched = loop.watch()
     assert [one.faded for one in watched.tested] == [()]
     assert watched.alert is not None
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_an_alert_of_a_signal_that_was_turned_off_fades(loop: Loop, others: bool) -> None:
+    loop.send("editorial")
+    found = loop.watch().alert
+    assert found is not None
+    assert found.signals == (Signal.EMBEDDING,)
+    on = Signals(embedding=None) if others else Signals(**dict.fromkeys(Signal, None))
+    off = PROJECT.model_copy(update={"monitoring": PROJECT.monitoring.model_copy(update={"signals": on})})
+    loop.send("editorial")
+    watched = loop.watch(off)
+    assert [one.faded for one in watched.tested] == [(Signal.EMBEDDING,)]
+    assert watched.alert is None
+    (over,) = alerts.history(loop.ledger, "spam")
+    assert (over.status, "no longer watched" in over.ruling) == (AlertStatus.FADED, True)
 
 
 def test_a_drift_of_each_weekend_is_one_alert(loop: Loop) -> None:

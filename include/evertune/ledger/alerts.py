@@ -60,7 +60,7 @@ __all__ = [
 ]
 
 NOT_RULED = "The policy has not ruled on it yet."
-FADED = "Nothing of it was seen for a week: it is closed without a retrain."
+FADED = "Nothing of it was seen for a week, or what raised it is no longer watched: it is closed without a retrain."
 
 
 class AnsweredError(StaleError):

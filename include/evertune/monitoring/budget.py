@@ -6,8 +6,8 @@ signals (an e-detector of Shiryaev and Roberts's kind: Shin, Ramdas and Rinaldo 
 the mean of the sum of all M is at most what time has earned, so before it reaches 1 the mean time that passes is at
 least 1 / ``false_alerts_per_year`` years, however many windows there are and whenever one looks.
 
-An open alert lets a signal go that has been quiet for :data:`FADES` days. The evidence of that begins anew, so that the
-next alert is a new one.
+An open alert lets a signal go that has been quiet for :data:`FADES` days, or was turned off. The
+evidence of that begins anew, so that the next alert is a new one.
 """
 
 from __future__ import annotations
@@ -67,8 +67,10 @@ def advance(before: Evidence, findings: Sequence[Finding], window: Window, optio
 
 
 def faded(evidence: Evidence, signals: Sequence[Signal]) -> tuple[Signal, ...]:
-    """Those of an open alert's signals that have been quiet for long enough to leave it."""
-    return tuple(signal for signal in signals if evidence.quiet.get(signal, 0.0) >= FADES)
+    """Those of an open alert's signals that have been quiet for long enough to leave it, or are no longer watched."""
+    return tuple(
+        signal for signal in signals if signal not in evidence.by_signal or evidence.quiet.get(signal, 0.0) >= FADES
+    )
 
 
 def heard(evidence: Evidence, raised: Collection[Signal], standing: Collection[Signal] = ()) -> Evidence:

@@ -133,7 +133,7 @@ class AlertStatus(StrEnum):
     OUTDATED = "outdated"
     """The release that it accuses no longer answers."""
     FADED = "faded"
-    """Nothing of it was seen for a week, and no retrain was asked for."""
+    """Nothing of it was seen for a week, or its signals were turned off, and no retrain was asked for."""
 
 
 class Alert(Record):

@@ -65,6 +65,9 @@ PROJECT = Project.model_validate(small_project(
     preparation={"near_duplicates": None},  # numbers tell these texts apart
     retraining={"fewest_judged": 10},
 ))  # fmt: skip
+CHOOSY = PROJECT.model_copy(
+    update={"monitoring": Monitoring.model_validate({"window": {"rows": 100, "fewest_rows": 101}})}
+)
 THINNED = PROJECT.model_copy(update={"preparation": Preparation(near_duplicates=0.85)})
 TEMPLATE = "your_parcel_with_the_things_that_you_wanted_has_numbers"
 """A kind whose texts are so near each other; of the others none are, if their numbers have three digits or more."""
@@ -325,11 +328,9 @@ def test_what_is_left_of_traffic_that_a_release_should_know_stands_for_all_and_t
     assert tested.raised == ()
     assert "100 texts of it stand for all" in tested.lacks
     shutil.rmtree(reference.folder_of(loop.where, "spam", 2))
-    window = {"rows": 100, "fewest_rows": 101}
     loop.send("editorial", generation=2)
-    choosy = PROJECT.model_copy(update={"monitoring": Monitoring.model_validate({"window": window})})
     monitor.window(PROJECT, loop.where)
-    assert "validation rows stand in" in monitor.report(choosy, loop.where, serve)[0].lacks
+    assert "validation rows stand in" in monitor.report(CHOOSY, loop.where, serve)[0].lacks
 
 
 @pytest.mark.parametrize(("project", "kind", "stay"), [(PROJECT, None, 3), (THINNED, TEMPLATE, 1)])
@@ -408,6 +409,72 @@ def test_labels_that_people_were_asked_for_do_not_change_the_mix_of_what_is_left
     assert set(ids[30:60]) < set(known.kept.ids)
     unlabelled = len(set(ids[60:]) & set(known.kept.ids))
     assert 10 < unlabelled < 30 if picked else unlabelled == 40  # half of those that were labelled have been left
+
+
+def known_before(loop: Loop) -> list[str]:
+    """Ids of what release 2 has kept of the drift, which the log has lost by now."""
+    answered(loop)
+    loop.send("editorial", generation=2)
+    loop.watch()
+    before = reference.kept(loop.where, "spam", 2)
+    assert before is not None
+    loop.outlive_the_log()
+    return list(before.kept.ids)
+
+
+def known_later(loop: Loop) -> tuple[list[str], str]:
+    """Ids of what release 3, which came of no alert, compares with, and what that lacks."""
+    loop.train(3, key="by the clock")
+    loop.send("editorial", generation=3)
+    (tested,) = loop.watch().tested
+    known = reference.kept(loop.where, "spam", 3)
+    assert known is not None
+    assert known.lacks == tested.lacks
+    return list(known.kept.ids), tested.lacks
+
+
+@pytest.mark.parametrize("picked", [None, 0.5])
+def test_nor_do_they_change_the_mix_of_what_an_earlier_release_knew(loop: Loop, picked: float | None) -> None:
+    ids = known_before(loop)
+    assert len(ids) == 100
+    loop.trained, loop.untrained, loop.picked = ids[:30], ids[30:60], picked
+    found, lacks = known_later(loop)
+    assert lacks == ""
+    assert set(ids[30:60]) < set(found) < set(ids[30:]) if picked else set(found) == set(ids[30:])
+    unlabelled = len(set(ids[60:]) & set(found))
+    assert 10 < unlabelled < 30 if picked else unlabelled == 40
+
+
+@pytest.mark.parametrize("left", [0, 19])
+def test_of_an_earlier_reference_too_little_that_was_not_trained_on_is_none(loop: Loop, left: int) -> None:
+    ids = known_before(loop)
+    loop.trained = ids[left:]
+    found, lacks = known_later(loop)
+    assert not set(found) & set(ids)
+    assert "no longer has it in full, and no earlier reference has kept enough" in lacks
+    assert "validation rows stand in" in lacks
+
+
+def test_an_earlier_reference_of_few_texts_is_as_good_as_it_was(loop: Loop) -> None:
+    ids = known_before(loop)
+    loop.train(3, key="by the clock")
+    loop.send("editorial", generation=3)
+    monitor.window(PROJECT, loop.where)
+    assert [one.lacks for one in monitor.report(CHOOSY, loop.where, serve)] == [""]
+    known = reference.kept(loop.where, "spam", 3)
+    assert known is not None
+    assert known.kept.ids == ids
+
+
+def test_a_release_that_was_trained_on_all_of_the_drift_says_so_and_not_that_the_log_has_lost_it(loop: Loop) -> None:
+    loop.send("editorial")
+    loop.trained = loop.send("editorial", labels=True)
+    assert loop.watch().wakes
+    loop.train(2)
+    loop.send("editorial", generation=2)
+    (tested,) = loop.watch().tested
+    assert "it was trained on what would show that" in tested.lacks
+    assert "traffic log" not in tested.lacks
 
 
 @pytest.mark.parametrize(("asked", "apart"), [(True, 0.03), (False, 0.2)])

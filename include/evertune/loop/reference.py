@@ -7,7 +7,8 @@ knows what the one before it knew. Copies count once, as in the windows that are
 
 Kept sealed at ``<home>/monitoring/<project>/<generation>``, and made again where it is gone. The traffic log does not
 keep texts for ever: once it has lost some of that traffic, the texts that the reference of a release before has kept
-are answered anew. Where there is none either, the reference says what it lacks, and with it each report.
+are answered anew, without those trained on since. Where too few are left, the reference says what it lacks, and with
+it each report.
 """
 
 from __future__ import annotations
@@ -117,9 +118,13 @@ def _drifted(  # noqa: PLR0917 - whose, where, and by which rules
     if texts and not gone:
         return _Known(texts)
     if (earlier := _earlier(engine, settings, release, line)) is not None:
-        return _Known([one for one in _as_texts(earlier.kept) if one.id not in labels.trained], earlier.lacks)
+        kept = _as_texts(earlier.kept)
+        known = [one for one in kept if one.id not in labels.trained]
+        trained = len(kept) - len(known)
+        if not trained or len(known) >= fewest:
+            return _Known(_as_mixed(known, trained, labels, fewest), earlier.lacks)
     left = texts if len(texts) >= fewest else []
-    return _Known(left, _lacks(release, drifted, left))
+    return _Known(left, _lacks(release, drifted, left, gone))
 
 
 def _line(engine: Engine, release: Release) -> tuple[list[str], list[Window]]:
@@ -159,16 +164,17 @@ def _as_texts(sample: Sample) -> list[Text]:
     return [Text(id_, text, None if truth == UNLABELLED else sample.labels[truth]) for id_, text, truth in rows]
 
 
-def _lacks(release: Release, drifted: Sequence[Window], left: Sequence[Text]) -> str:
+def _lacks(release: Release, drifted: Sequence[Window], left: Sequence[Text], gone: int) -> str:
     first, last, rows = drifted[0].number, drifted[-1].number, sum(one.rows for one in drifted)
+    why = "the traffic log no longer has it in full" if gone else "it was trained on what would show that"
     what = (
         f"{len(left)} texts of it stand for all"
         if left
         else "its validation rows stand in, so traffic that it has learned may look new"
     )
     return (
-        f"Release {release.generation} should know the traffic of windows {first} to {last} ({rows} answers), which "
-        f"the traffic log no longer has in full, and no earlier reference has kept: {what}."
+        f"Release {release.generation} should know the traffic of windows {first} to {last} ({rows} answers), but "
+        f"{why}, and no earlier reference has kept enough that it was not trained on: {what}."
     )
 
 

@@ -39,4 +39,5 @@ if [ -e "$home/embedded/processes.json" ]; then  # something was started, and ma
   .venv/bin/python -m scripts.embedded down || refuse "What runs on $home could not be stopped (see above)."
 fi
 # .venv/bin first: cut off in between, what is left works no longer, and setup.sh does not take it for somebody's own.
-rm -rf "$home" .venv/bin .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
+[ -L .venv ] || rm -rf .venv/bin  # through a link it would be somebody's own
+rm -rf "$home" .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov

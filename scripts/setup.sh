@@ -37,7 +37,7 @@ stamp=".venv/.evertune-$( { cat requirements.lock requirements-torch-*.lock pypr
 [ -e "$stamp" ] && exit 0
 
 # In this order: where it is cut off in between, what is left works no longer, and so is nobody's own.
-remove() { rm -rf .venv/bin .venv; }
+remove() { [ -L .venv ] || rm -rf .venv/bin; rm -rf .venv; }
 unfinished=.venv/.evertune-unfinished
 marked() { ls .venv/.evertune-* >/dev/null 2>&1; }
 if [ -e "$unfinished" ] || { [ -e .venv/torch-cpu.log ] && ! marked; }; then remove; fi

@@ -28,11 +28,8 @@ class Unfit(NamedTuple):
     name: str
     """What its DAGs are called by."""
     faults: str
-
-    @property
-    def was_one(self) -> bool:
-        """Whether it may have been a project before it was edited: none was ever called otherwise."""
-        return is_slug(self.name)
+    was_one: bool
+    """Whether it may have been a project before it was edited: none was ever called otherwise, nor was the folder."""
 
     @property
     def tags(self) -> list[str]:
@@ -50,14 +47,16 @@ class Unfit(NamedTuple):
 
 def found() -> tuple[list[Project], list[Unfit]]:
     """All projects, and all files that are none."""
-    projects, faults = load_all(load())
+    settings = load()
+    projects, faults = load_all(settings)
     names = set(projects)
     slugs = {file: intended_slug(file) for file in sorted({fault.file for fault in faults})}
     unfit = []
     # A name goes to the file that says it, first to the one that is called so too; last to those only called so.
     for file in sorted(slugs, key=lambda file: (slugs[file] is None, slugs[file] != file.stem)):
         names.add(name := _name_of(file, slugs[file], names))
-        unfit.append(Unfit(name, "\n".join(str(fault) for fault in faults if fault.file == file)))
+        told = "\n".join(str(fault) for fault in faults if fault.file == file)
+        unfit.append(Unfit(name, told, is_slug(name) and file != settings.projects))
     return list(projects.values()), unfit
 
 

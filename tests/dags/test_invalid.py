@@ -79,6 +79,12 @@ def test_each_dag_that_a_project_may_have_had_stays(tmp_path: Path, kind: str) -
     assert dags(projects, tmp_path / "home", kind) == {f"{kind}__{slug}": valid for slug, valid in slugs.items()}
 
 
+@pytest.mark.parametrize("kind", ["retrain", "monitor"])
+def test_a_folder_that_is_not_there_is_told_by_one_dag_and_is_no_project(tmp_path: Path, kind: str) -> None:
+    found = dags(tmp_path / "projects", tmp_path / "home", kind)
+    assert found == ({"retrain__projects": False} if kind == "retrain" else {})
+
+
 def test_of_two_files_of_one_slug_one_goes_by_it(tmp_path: Path) -> None:
     projects = tmp_path / "projects"
     projects.mkdir()

@@ -292,3 +292,23 @@ def test_without_a_release_there_is_nothing_to_label(environment: Settings, ledg
     with pytest.raises(UnfitError, match="has no release yet"):
         label_files.export(load(find(SLUG, environment)), environment, tmp_path / "queue.jsonl")
     assert list(tmp_path.glob("*.jsonl")) == []
+
+
+def test_what_is_labelled_while_a_draw_is_made_is_not_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(review, "_FRESH_S", 0.0)
+    monkeypatch.setattr(review, "_REST", 0)
+    real = review.drawn
+    queue = Review(tmp_path, lambda _: RELEASE)
+    for _ in range(2):  # the first draw, and one over another
+        ids = log(tmp_path, 4)
+
+        def draw(home: Path, project: str, release: Answering, ids: list[str] = ids) -> Draw:
+            found = real(home, project, release)
+            queue.labelled(project, {ids[0]})  # after it was read
+            return found
+
+        monkeypatch.setattr(review, "drawn", draw)
+        shown = {row.id for row in queue.draw(SLUG)}
+        assert ids[0] not in shown
+        assert ids[1] in shown
+    assert queue._during == {}

@@ -212,6 +212,26 @@ def test_nothing_beside_the_sink_is_touched(
     assert (tmp_path / "out.parquet").read_bytes() == written
 
 
+def test_what_a_killed_delivery_left_beside_the_sink_goes_with_the_next(
+    served: Served, where: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = str(_file(tmp_path, TEXTS))
+    before = {path.name for path in tmp_path.iterdir()}
+    copies: list[Path] = []
+
+    def killed(whole: Path, system: object, path: str) -> None:
+        copies.append(Path(path))
+        raise EvertuneError("cut off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(score_places, "_copy", killed)
+        with pytest.raises(EvertuneError, match="cut off"):
+            scoring.score(PROJECT, source, str(tmp_path / "out.parquet"), where)
+    copies[0].write_text("a half")  # as kill -9 leaves it, which clears nothing up
+    scoring.score(PROJECT, source, str(tmp_path / "out.parquet"), where)
+    assert {path.name for path in tmp_path.iterdir()} == before | {"out.parquet"}
+
+
 def test_a_sink_is_as_private_as_the_person_makes_files(served: Served, where: Settings, tmp_path: Path) -> None:
     source, before = str(_file(tmp_path, TEXTS)), os.umask(0o077)
     try:

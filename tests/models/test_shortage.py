@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 
 import numpy as np
@@ -68,3 +69,19 @@ def test_rows_that_are_short_are_not_to_be_cut() -> None:
 def test_another_fault_is_no_want_of_memory(fault: Exception) -> None:
     with pytest.raises(type(fault), match=str(fault)), shortage.told("it was tried", lambda: ["do less"]):
         raise fault
+
+
+def test_advice_that_there_is_no_memory_for_is_left_out() -> None:
+    def ways() -> list[str]:
+        raise MemoryError
+
+    with pytest.raises(UnfitError, match=shortage.LARGER), shortage.told("it was tried", ways):
+        raise MemoryError
+
+
+def test_a_files_name_is_no_want_of_memory() -> None:
+    fault = FileNotFoundError(errno.ENOENT, "No such file", "/data/out of memory.csv")
+    with pytest.raises(FileNotFoundError), shortage.told("it was tried", lambda: ["do less"]):
+        raise fault
+    with pytest.raises(UnfitError), shortage.told("it was tried", lambda: ["do less"]):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")

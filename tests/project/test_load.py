@@ -255,6 +255,14 @@ def test_a_torn_file_is_found_by_the_line_that_gives_its_slug(where: Settings) -
         find("a", where)
 
 
+def test_a_file_whose_slug_is_none_is_found_by_its_name(where: Settings) -> None:
+    _fill(where, {"tickets.yaml": "slug: Ticket Routing\nowner: 1\n"})
+    assert find("tickets", where) == where.projects / "tickets.yaml"
+    with pytest.raises(UnfitError) as caught:
+        find("mails", where)
+    assert "Ticket Routing" not in str(caught.value)
+
+
 def test_a_slug_is_known_of_unfit_files_too(where: Settings) -> None:
     twice = {"a.yaml": MINIMAL, "b.yaml": MINIMAL}
     torn = {"c.yaml": "slug: other\ntuning: {\n", "broken.yaml": "slug: [", "d.yaml": "slug: wrong\nowner: 1\n"}

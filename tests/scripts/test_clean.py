@@ -70,6 +70,16 @@ def test_y_removes_all_of_it(clone: Path) -> None:
     assert (clone / "Makefile").exists()
 
 
+def test_an_environment_behind_a_link_is_somebodys_own(clone: Path, tmp_path: Path) -> None:
+    (tmp_path / "theirs" / "bin").mkdir(parents=True)
+    (clone / ".venv" / "bin").rmdir()
+    (clone / ".venv").rmdir()
+    (clone / ".venv").symlink_to(tmp_path / "theirs")
+    assert clean(clone, "y\n")[0] == 0
+    assert not (clone / ".venv").is_symlink()
+    assert (tmp_path / "theirs" / "bin").is_dir()
+
+
 def test_cut_off_it_leaves_no_environment_that_looks_like_a_persons(clone: Path, tmp_path: Path) -> None:
     """One that works and has no mark of make setup: that one would leave it alone."""
     (clone / ".venv" / ".evertune-d9b21743255f1517").touch()

@@ -70,7 +70,10 @@ class Review:
         """``answering``: which release of a project answers; ``None``: none yet."""
         self._home, self._answering, self._clock = home, answering, clock
         self._draws: dict[str, _Known] = {}
+        self._during: dict[str, set[str]] = {}
+        """What is labelled while a draw is made. It may not be on the disk of that draw's reading."""
         self._lock = threading.Lock()
+        self._noting = threading.Lock()
 
     def draw(self, project: str) -> list[Drawn]:
         """The answers to label, in no order that says anything of them."""
@@ -82,25 +85,31 @@ class Review:
             if known is None or known.generation != release.generation:
                 known = _Known(release.generation, -math.inf, _NOTHING)
             if self._clock() >= known.until:
-                known = self._draws[project] = self._anew(project, release, known)
+                known = self._anew(project, release, known)
             return [row for row in known.drawn.rows if row.id not in known.labelled]
 
     def _anew(self, project: str, release: Answering, before: _Known) -> _Known:
         began = self._clock()
+        with self._noting:
+            self._during[project] = set()
         found = drawn(self._home, project, release)
         rows = [row._replace(probability=max(row.probability, before.told.get(row.id, 0.0))) for row in found.rows]
-        # What was labelled while they were read may not be on the disk of their reading.
-        labelled = before.labelled & found.pool
         told = {id_: chance for id_, chance in before.told.items() if id_ in found.pool}
         told |= {row.id: row.probability for row in rows}
         now = self._clock()
         until = now + max(_FRESH_S, _REST * (now - began))
-        return _Known(release.generation, until, Draw(rows, found.pool), labelled, told)
+        with self._noting:
+            labelled = (before.labelled | self._during.pop(project)) & found.pool
+            known = self._draws[project] = _Known(release.generation, until, Draw(rows, found.pool), labelled, told)
+        return known
 
     def labelled(self, project: str, ids: set[str]) -> None:
         """These have a label now."""
-        if (known := self._draws.get(project)) is not None:
-            known.labelled |= ids & known.drawn.pool  # nobody may draw any more, and labels come in for years
+        with self._noting:
+            if (known := self._draws.get(project)) is not None:
+                known.labelled |= ids & known.drawn.pool  # nobody may draw any more, and labels come in for years
+            if (during := self._during.get(project)) is not None:
+                during |= ids
 
 
 def drawn(home: Path, project: str, release: Answering) -> Draw:

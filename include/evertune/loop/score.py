@@ -221,7 +221,7 @@ def _join(workspace: Path, reader: pq.ParquetFile, release: Release, sink: place
             if writer is None:
                 raise UnfitError("The file has no rows: there is nothing to score.")
             writer.close()
-        places.deliver(aside, sink)
+        places.deliver(aside, sink, workspace.name)
 
 
 class _Answers:

@@ -93,7 +93,7 @@ def sink(address: str, source: str) -> Place:
             raise IsADirectoryError("it is a folder; name a file in it")
         if place.local.exists() and not place.local.is_file():
             raise OSError("it is no file, and a file would take its place")
-        with _aside(place.local):
+        with _aside(place.local, secrets.token_hex(12)):
             pass
     return place
 
@@ -104,13 +104,16 @@ def _same(one: Place, other: Place) -> bool:
     return one.local.exists() and other.local.exists() and one.local.samefile(other.local)
 
 
-def deliver(whole: Path, to: Place) -> None:
-    """Copy the file to the sink. An object store shows an upload only when it is whole; on a disk a rename does so."""
+def deliver(whole: Path, to: Place, job: str) -> None:
+    """Copy the file to the sink. An object store shows an upload only when it is whole; on a disk a rename does so.
+
+    ``job`` is a name that whoever begins this again after it was cut off has, and nobody else.
+    """
     with _in_words(to, EvertuneError):
         if to.local is None:
             _copy(whole, to.system, to.path)
             return
-        with _aside(to.local) as aside:
+        with _aside(to.local, job) as aside:
             with files.full_disk_in_words(aside, "the scored file"):
                 _copy(whole, to.system, str(aside))
                 files.fsync(aside)
@@ -119,13 +122,14 @@ def deliver(whole: Path, to: Place) -> None:
 
 
 @contextlib.contextmanager
-def _aside(sink: Path) -> Iterator[Path]:
-    """A new file beside the sink, under a name that nobody else has; it is gone at the end, if it is still there.
+def _aside(sink: Path, job: str) -> Iterator[Path]:
+    """A new file beside the sink, under the job's name, which nobody else has; it is gone at the end.
 
     Unlike those of :mod:`evertune.files` it is as private as whoever scores makes files: it holds what people wrote.
     """
     sink.parent.mkdir(parents=True, exist_ok=True)
-    aside = sink.with_name(f".{sink.name}.{secrets.token_hex(4)}")
+    aside = sink.with_name(f".{sink.name}.{job}")
+    aside.unlink(missing_ok=True)  # of a try that was killed
     aside.open("xb").close()
     try:
         yield aside

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Callable, Iterator, Sequence
+
+import structlog
 
 from evertune.records import EvertuneError, UnfitError
 
@@ -14,6 +17,7 @@ could be named here without importing it."""
 _SHORT = 64
 """Tokens of a row below which shorter ones save next to nothing."""
 _SHOWN = 200
+log = structlog.get_logger(__name__)
 
 
 def shorter(longest: int) -> list[str]:
@@ -36,10 +40,20 @@ def told(what: str, ways: Callable[[], Sequence[str]]) -> Iterator[None]:
             raise
         first = str(fault).strip().splitlines()[:1] or [type(fault).__name__]
         raise UnfitError(
-            f"Memory ran out while {what} ({first[0][:_SHOWN]}). To make it fit: {'; '.join(ways())}. "
+            f"Memory ran out while {what} ({first[0][:_SHOWN]}). To make it fit: {'; '.join(_asked(ways))}. "
             "If something else took the memory meanwhile, end that and run again."
         ) from fault
 
 
+def _asked(ways: Callable[[], Sequence[str]]) -> Sequence[str]:
+    try:
+        return ways()
+    except Exception:  # there is no memory for this either
+        log.exception("memory.no_advice")
+        return [LARGER]
+
+
 def _is_shortage(fault: Exception) -> bool:
+    if isinstance(fault, OSError):  # its words have a file's name in them
+        return fault.errno == errno.ENOMEM
     return isinstance(fault, MemoryError) or any(words in str(fault).lower() for words in _SAID)

@@ -103,11 +103,12 @@ def find(name_or_path: str, settings: Settings) -> Path:
     same = [file for file, slug in there.items() if slug == name_or_path]
     if len(same) > 1:
         raise ProjectError([_same_slug(file, name_or_path, [o for o in same if o != file]) for file in same])
-    # A file that is no YAML is meant by the line that gives its slug, or else by its name: so its faults are told.
-    unread = [file for file, slug in there.items() if slug is None and _called(file) == name_or_path]
+    # A file without a slug is meant by the line that should give it, or else by its name: so its faults are told.
+    known = {file: slug for file, slug in there.items() if slug and is_slug(slug)}
+    unread = [file for file in there if file not in known and _called(file) == name_or_path]
     for file in (*same, *unread):
         return file
-    raise UnfitError(_no_project(name_or_path, sorted({slug for slug in there.values() if slug}), settings.projects))
+    raise UnfitError(_no_project(name_or_path, sorted(set(known.values())), settings.projects))
 
 
 def slug_of(name_or_path: str, settings: Settings) -> str:

@@ -127,10 +127,11 @@ class Access:
             self._saved = key_cache.save(self._cache, found)
         return True
 
-    def identify(self, presented: str | None) -> Identity:
+    def identify(self, presented: str | None, *, asked: bool = True) -> Identity:
         """Whose key this is; a key that is not known wakes the thread. Raises :class:`DeniedError`. No I/O.
 
-        401, but 503 for what may be a key where the last reading went wrong, or there was none: only the ledger knows.
+        401, but 503 for what may be a key where the last reading went wrong, there was none, or it could not be waited
+        for (not ``asked``): only the ledger knows.
         The time that this takes does not tell whether there is a key of this id.
         """
         if not presented:
@@ -141,7 +142,7 @@ class Access:
         right = hmac.compare_digest(hash_of(secret), NOBODY if key is None else key.hash)
         if key is None or not right:
             self._wake.set()
-            if found and not self._newest:
+            if found and not (asked and self._newest):
                 raise DeniedError(
                     503, "The key is not known here, and the ledger cannot be asked for it: try again later."
                 )
@@ -160,8 +161,10 @@ class Access:
         try:
             return self.identify(presented)
         except DeniedError as fault:
-            if fault.known or self._thread is None or len(self._waiting) >= MOST_WAITING:
+            if fault.known or self._thread is None:
                 raise
+        if len(self._waiting) >= MOST_WAITING:
+            return self.identify(presented, asked=False)
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         self._waiting[future] = loop
@@ -170,6 +173,7 @@ class Access:
             await asyncio.wait_for(future, PATIENCE_S)
         except TimeoutError:
             log.info("keys.not_waited_for", seconds=PATIENCE_S)
+            return self.identify(presented, asked=False)
         finally:
             del self._waiting[future]
         return self.identify(presented)

@@ -40,11 +40,11 @@ from evertune_dags import tasks
 from airflow.sdk.exceptions import AirflowFailException
 
 class Run: run_type, dag_id, run_id = "manual", "some__broken", "manual__1"
-form = {"method": tasks.AS_IN_FILE, "reason": "", "force": False, "action": "promote", "model_version": None,
+form = {"method": tasks.AS_IN_FILE, "reason": "", "force": False,
         "source": "texts.parquet", "sink": "scored.parquet", "column": None}
 tasks.get_current_context = lambda: {"dag_run": Run, "params": form}
 found = {}
-for task in (tasks.claim, tasks.release, tasks.score, tasks.cut_windows, tasks.check_windows, tasks.decide):
+for task in (tasks.claim, tasks.score, tasks.cut_windows, tasks.check_windows, tasks.decide):
     try:
         task("broken")
     except Exception as raised:
@@ -73,10 +73,10 @@ def test_what_no_retry_can_mend_fails_at_once(where: Settings) -> None:
     assert found["UnfitError"][1] == "bad rows"
 
 
-def test_a_project_file_that_was_made_unfit_meanwhile_fails_each_task_at_once(where: Settings) -> None:
+def test_a_project_file_that_was_made_unfit_meanwhile_fails_each_task_that_needs_it_at_once(where: Settings) -> None:
     where.projects.mkdir()
     (file := where.projects / "broken.yaml").write_text("slug: broken\ndata: {\n")
     found = printed(TASKS, where)
-    assert set(found) == {"claim", "release", "score", "cut_windows", "check_windows", "decide"}
+    assert set(found) == {"claim", "score", "cut_windows", "check_windows", "decide"}  # a release needs no file
     assert [name for name, (at_once, _) in found.items() if not at_once] == []
     assert all(f"{file}:2:" in told for _, told in found.values())

@@ -49,11 +49,8 @@ def _dropout(own: Any) -> float:
 
 def _fused(own: Any, groups: tuple[Group, ...], query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     heads = own.num_attention_heads
-    asking = [group.rows * group.asking for group in groups]
-    tokens = [group.rows * group.length for group in groups]
     parts = []
-    split = torch.split(query, asking), torch.split(key, tokens), torch.split(value, tokens)
-    for group, q, k, v in zip(groups, *split, strict=True):
+    for group, q, k, v in _parts(groups, (query,), (key, value)):
         mixed = scaled_dot_product_attention(
             _by_head(q, group.rows, heads),
             _by_head(k, group.rows, heads),

@@ -62,9 +62,8 @@ def build(slug: str, tags: list[str], **settings: Any) -> DAG:
     return dag
 
 
-sound, faulty = projects.found()
-for project in sound:
+files = projects.found()
+for project in files.projects:
     build(project.slug, ["evertune", project.slug], owner=project.owner)
-for unfit in faulty:
-    if unfit.was_one:
-        build(unfit.name, unfit.tags)
+for unfit in files.edited:
+    build(unfit.name, unfit.tags)

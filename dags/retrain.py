@@ -100,8 +100,8 @@ def invalid(unfit: projects.Unfit) -> DAG:
     return dag
 
 
-sound, faulty = projects.found()
-for project in sound:
+files = projects.found()
+for project in files.projects:
     retrain(project)
-for unfit in faulty:  # also one that never was a project: somewhere its faults must stand
+for unfit in files.unfit:  # also one that never was a project: somewhere its faults must stand
     invalid(unfit)

@@ -43,9 +43,8 @@ def build(slug: str, doc: str | None, tags: list[str], **settings: Any) -> DAG:
     return dag
 
 
-sound, faulty = projects.found()
-for project in sound:
+files = projects.found()
+for project in files.projects:
     build(project.slug, __doc__, ["evertune", project.slug], owner=project.owner)
-for unfit in faulty:
-    if unfit.was_one:
-        build(unfit.name, unfit.told, unfit.tags)
+for unfit in files.edited:
+    build(unfit.name, unfit.told, unfit.tags)

@@ -45,7 +45,19 @@ class Unfit(NamedTuple):
         )
 
 
-def found() -> tuple[list[Project], list[Unfit]]:
+class Files(NamedTuple):
+    """All files of the projects folder."""
+
+    projects: list[Project]
+    unfit: list[Unfit]
+
+    @property
+    def edited(self) -> list[Unfit]:
+        """The unfit ones that may have been projects: of those every DAG is kept."""
+        return [unfit for unfit in self.unfit if unfit.was_one]
+
+
+def found() -> Files:
     """All projects, and all files that are none."""
     settings = load()
     projects, faults = load_all(settings)
@@ -57,7 +69,7 @@ def found() -> tuple[list[Project], list[Unfit]]:
         names.add(name := _name_of(file, slugs[file], names))
         told = "\n".join(str(fault) for fault in faults if fault.file == file)
         unfit.append(Unfit(name, told, is_slug(name) and file != settings.projects))
-    return list(projects.values()), unfit
+    return Files(list(projects.values()), unfit)
 
 
 def _name_of(file: Path, slug: str | None, taken: Container[str]) -> str:

@@ -51,7 +51,7 @@ def _row_by_row(groups: list[tuple[int, int]], query: Tensor, key: Tensor, value
 @settings(deadline=None, max_examples=25)
 def test_results_and_gradients_are_those_of_torch_row_by_row(groups: list[tuple[int, int]], one: bool) -> None:
     ours, theirs = _inputs(groups, one), _inputs(groups, one)
-    found = attention.attend(_own(), tuple(groups), *ours)
+    found = attention.attend(_own(), tuple(groups), *ours, one=one)
     expected = _row_by_row(groups, *theirs)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     upstream = _random(len(found), 4).detach()
@@ -61,12 +61,32 @@ def test_results_and_gradients_are_those_of_torch_row_by_row(groups: list[tuple[
         torch.testing.assert_close(mine.grad, other.grad, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("longest", [9, attention.SHORT + 1])
+@pytest.mark.parametrize("one", [False, True])
+def test_filling_gathers_zeros_and_has_no_gradient(one: bool, longest: int) -> None:
+    groups = [(2, 3), (1, longest)]
+    inputs, whole = _inputs(groups, one), _inputs(groups, one)
+    filled = [torch.cat([tensor.detach(), _random(5, 9).detach()]).requires_grad_() for tensor in inputs]
+    found = attention.attend(_own(), tuple(groups), *filled, one=one)
+    expected = attention.attend(_own(), tuple(groups), *whole, one=one)
+    assert torch.equal(found[:-5], expected)
+    assert not found[-5:].any()
+    upstream = _random(len(found), 4).detach()
+    found.backward(upstream)  # type: ignore[no-untyped-call]
+    expected.backward(upstream[:-5])  # type: ignore[no-untyped-call]
+    for mine, other in zip(filled, whole, strict=True):
+        assert mine.grad is not None
+        assert other.grad is not None
+        torch.testing.assert_close(mine.grad[:-5], other.grad)
+        assert not mine.grad[-5:].any()
+
+
 @pytest.mark.parametrize("one", [False, True])
 def test_gradients_are_those_of_small_steps(one: bool) -> None:
     groups = [(2, 3), (1, 5)]
     own, told = _own(), tuple(groups)
     inputs = _inputs(groups, one, torch.float64)
-    assert torch.autograd.gradcheck(lambda q, k, v: attention.attend(own, told, q, k, v), inputs)
+    assert torch.autograd.gradcheck(lambda q, k, v: attention.attend(own, told, q, k, v, one=one), inputs)
 
 
 def test_bf16_is_computed_in_32_bits_even_where_products_are_cast() -> None:

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.models import tiny
 
 from evertune.models import forward, packed
@@ -100,11 +102,35 @@ def test_dropout_is_drawn_in_training_only() -> None:
 
 def test_rows_are_packed_shortest_first() -> None:
     batch = packed.pack([[1, 2, 3], [4], [5, 6, 7], [8]])
-    assert batch.ids.tolist() == [4, 8, 1, 2, 3, 5, 6, 7]
-    assert batch.positions.tolist() == [0, 0, 0, 1, 2, 0, 1, 2]
-    assert batch.starts.tolist() == [0, 1, 2, 5]
+    assert batch.ids.tolist() == [4, 8, 1, 2, 3, 5, 6, 7] + 24 * [0]
+    assert batch.positions.tolist() == [0, 0, 0, 1, 2, 0, 1, 2] + 24 * [0]
+    assert batch.starts.tolist() == [0, 1, 2, 5] + 12 * [0]
     assert batch.groups == ((2, 1), (2, 3))
     assert batch.order.tolist() == [1, 3, 0, 2]
+    assert batch.rows == 4
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=70))
+def test_batches_have_few_sizes(lengths: list[int]) -> None:
+    batch = packed.pack([[1] * length for length in lengths])
+    assert len(batch.ids) == len(batch.positions)
+    assert (len(batch.ids) % 32, len(batch.starts) % 16) == (0, 0)
+    assert 0 <= len(batch.ids) - sum(lengths) < 32
+    assert 0 <= len(batch.starts) - len(lengths) < 16
+
+
+@pytest.mark.parametrize("count", [16, 17])
+def test_filling_changes_no_weight(count: int) -> None:
+    # 16 rows of 2 tokens need none, 17 need 30 tokens and 15 rows: what is filled in must move nothing.
+    row, model = [5, 6], tiny.classifier()
+    gradients = []
+    for compute, rows in ((forward.logits, [row] * count), (_by_transformers, [row])):
+        model.zero_grad()
+        compute(model, rows).mean(0)[0].backward()  # type: ignore[no-untyped-call]
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+    found, alone = gradients
+    for name, expected in alone.items():
+        torch.testing.assert_close(found[name], expected, atol=1e-6, rtol=1e-3, msg=name)
 
 
 @pytest.mark.parametrize("rows", [[], [[1], []]])

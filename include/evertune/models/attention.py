@@ -27,13 +27,15 @@ class Group(NamedTuple):
     asking: int
 
 
-def attend(own: Any, groups: tuple[tuple[int, int], ...], query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def attend(
+    own: Any, groups: tuple[tuple[int, int], ...], query: Tensor, key: Tensor, value: Tensor, *, one: bool = False
+) -> Tensor:
     """What each asking token gathers, ``[asking tokens, width]`` in the type of ``query``.
 
     ``own`` is a ``BertSelfAttention``, ``groups`` the (rows, length) behind one another in ``key`` and ``value``,
-    ``[tokens, width]``. ``query`` is of all tokens, or of one token a row.
+    ``[tokens, width]``. ``query`` is of all tokens, or of ``one`` token a row. What lies behind the groups' tokens
+    belongs to no row: it gathers zeros, and has no gradient.
     """
-    one = len(query) == sum(rows for rows, _ in groups)
     told = tuple(Group(rows, length, 1 if one else length) for rows, length in groups)
     if query.device.type != "cpu":
         return _fused(own, told, query, key, value)
@@ -59,6 +61,9 @@ def _fused(own: Any, groups: tuple[Group, ...], query: Tensor, key: Tensor, valu
             scale=own.scaling,
         )
         parts.append(mixed.transpose(1, 2).reshape(len(q), -1))
+    left_over = len(query) - sum(len(part) for part in parts)
+    if left_over:
+        parts.append(query.new_zeros(left_over, query.shape[1]))
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
@@ -75,7 +80,8 @@ class _Short(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, groups: tuple[Group, ...], heads: int, scale: float
     ) -> Tensor:
         with torch.autocast("cpu", enabled=False):
-            found = query.new_empty(query.shape)
+            found = torch.empty_like(query)
+            _clear_rest(found, sum(group.rows * group.asking for group in groups))
             kept = []
             for group, into, *given in _parts(groups, (found, query), (key, value)):
                 q, k, v = (_wide(flat, group.rows, heads) for flat in given)
@@ -83,7 +89,7 @@ class _Short(torch.autograd.Function):
                 _put(into, torch.bmm(weights, v), group.rows, heads)
                 kept += [q, k, v, weights]
         ctx.save_for_backward(*kept)
-        ctx.groups, ctx.heads, ctx.scale = groups, heads, scale
+        ctx.groups, ctx.heads, ctx.scale, ctx.tokens = groups, heads, scale, len(key)
         return found
 
     @staticmethod
@@ -91,9 +97,11 @@ class _Short(torch.autograd.Function):
         with torch.autocast("cpu", enabled=False):
             gradient = gradients[0].contiguous()
             groups, heads, scale = ctx.groups, ctx.heads, ctx.scale
-            tokens = sum(group.rows * group.length for group in groups)
             for_query = torch.empty_like(gradient)
-            for_key, for_value = (gradient.new_empty(tokens, gradient.shape[1]) for _ in range(2))
+            _clear_rest(for_query, sum(group.rows * group.asking for group in groups))
+            for_key, for_value = (gradient.new_empty(ctx.tokens, gradient.shape[1]) for _ in range(2))
+            for flat in (for_key, for_value):
+                _clear_rest(flat, sum(group.rows * group.length for group in groups))
             kept = iter(ctx.saved_tensors)
             for group, into_q, g, into_k, into_v in _parts(groups, (for_query, gradient), (for_key, for_value)):
                 q, k, v, weights = (next(kept) for _ in range(4))
@@ -111,8 +119,18 @@ def _parts(
 ) -> Iterator[tuple[Any, ...]]:
     # Each group with its part of the tensors of asking tokens, and then of those of all tokens.
     sizes = [group.rows * group.asking for group in groups], [group.rows * group.length for group in groups]
-    split = [torch.split(flat, sizes[0]) for flat in asking] + [torch.split(flat, sizes[1]) for flat in asked]
+    split = [_split(flat, sizes[0]) for flat in asking] + [_split(flat, sizes[1]) for flat in asked]
     return zip(groups, *split, strict=True)
+
+
+def _split(flat: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
+    return torch.split(flat[: sum(sizes)], sizes)
+
+
+def _clear_rest(flat: Tensor, tokens: int) -> None:
+    # What lies behind the rows' tokens takes part in products of whole matrices: it must be numbers.
+    if len(flat) > tokens:
+        flat[tokens:].zero_()
 
 
 def _wide(flat: Tensor, rows: int, heads: int) -> Tensor:

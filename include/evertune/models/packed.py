@@ -9,6 +9,9 @@ one token a row: about 5/6 of that layer is not computed at all, forward and bac
 The results are those of the transformers model (``tests/models/test_packed.py`` holds them to 1e-4), and gradients
 arrive at its own parameters, PEFT's adapters included, so that everything else (optimiser, saving, merging) stays as
 it is. Other architectures take :func:`evertune.models.forward.padded`.
+
+A few tokens that belong to no row fill a batch up to a multiple of :data:`STEP`: a CPU's kernels are made for the very
+size of a matrix, when it is met first, so batches shall have few sizes.
 """
 
 from __future__ import annotations
@@ -24,17 +27,23 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+STEP = 32
+"""Tokens that a batch's number of them is a multiple of. Making oneDNN's kernels for each size took a fifth of a
+tuning's time (docs/log.md); 16 tokens of filling a batch are 2 to 3%."""
+_ROWS_STEP = 16
+"""The same of rows, for what is computed of one token a row."""
+
 
 @dataclass(frozen=True)
 class Packed:
-    """Rows behind one another, shortest first, so that rows of one length are neighbours."""
+    """Rows behind one another, shortest first, so that rows of one length are neighbours; filling at the end."""
 
     ids: Tensor
     """Token ids, int64 ``[tokens]``."""
     positions: Tensor
     """Position of each token in its row, int64 ``[tokens]``."""
     starts: Tensor
-    """Where each row begins, int64 ``[rows]``."""
+    """Where each row begins, int64 ``[rows]``; behind them zeros, up to a multiple of 16."""
     groups: tuple[tuple[int, int], ...]
     """(rows, length) of each run of rows of one length, in order. Lengths are at least 1."""
     order: np.ndarray[Any, np.dtype[np.int64]]
@@ -43,7 +52,7 @@ class Packed:
     @property
     def rows(self) -> int:
         """Number of rows."""
-        return int(self.starts.shape[0])
+        return len(self.order)
 
 
 def pack(rows: Sequence[Sequence[int] | np.ndarray[Any, Any]], device: torch.device | None = None) -> Packed:
@@ -55,13 +64,20 @@ def pack(rows: Sequence[Sequence[int] | np.ndarray[Any, Any]], device: torch.dev
         raise ValueError("a batch needs at least one row, and each row at least one token")
     order = np.argsort(lengths, kind="stable")
     sorted_lengths = lengths[order]
-    starts = np.concatenate([[0], np.cumsum(sorted_lengths)[:-1]])
-    ids = np.concatenate([np.asarray(rows[place], dtype=np.int64) for place in order])
-    positions = np.arange(len(ids)) - np.repeat(starts, sorted_lengths)
+    starts = np.zeros(_filled(len(rows), _ROWS_STEP), np.int64)
+    starts[1 : len(rows)] = np.cumsum(sorted_lengths)[:-1]
+    tokens = int(lengths.sum())
+    ids, positions = np.zeros((2, _filled(tokens, STEP)), np.int64)
+    ids[:tokens] = np.concatenate([np.asarray(rows[place], dtype=np.int64) for place in order])
+    positions[:tokens] = np.arange(tokens) - np.repeat(starts[: len(rows)], sorted_lengths)
     values, counts = np.unique(sorted_lengths, return_counts=True)
     groups = tuple((int(count), int(value)) for value, count in zip(values, counts, strict=True))
     tensors = [torch.from_numpy(array).to(device, non_blocking=True) for array in (ids, positions, starts)]
     return Packed(tensors[0], tensors[1], tensors[2], groups, order)
+
+
+def _filled(count: int, step: int) -> int:
+    return -(-count // step) * step
 
 
 def supports(model: Any) -> bool:
@@ -76,7 +92,10 @@ def supports(model: Any) -> bool:
 
 
 def hidden(bert: Any, batch: Packed, *, first_only: bool) -> Tensor:
-    """Last hidden states of a ``BertModel``: ``[rows, width]`` of the first tokens, else ``[tokens, width]``."""
+    """Last hidden states of a ``BertModel``: ``[rows, width]`` of the first tokens, else ``[tokens, width]``.
+
+    Rows and tokens of filling are among them, at the end.
+    """
     return last(bert, before_last(bert, batch), batch, first_only=first_only)
 
 
@@ -94,7 +113,7 @@ def last(bert: Any, states: Tensor, batch: Packed, *, first_only: bool) -> Tenso
 
 
 def logits(model: Any, batch: Packed) -> Tensor:
-    """Logits of a ``BertForSequenceClassification``, ``[rows, classes]``, in the order of the packed rows."""
+    """Logits of a ``BertForSequenceClassification``, ``[rows, classes]``, of the packed rows; behind them filling."""
     return head(model, hidden(model.bert, batch, first_only=True))
 
 
@@ -122,7 +141,7 @@ def _layer(layer: Any, states: Tensor, batch: Packed, kept: Tensor | None) -> Te
     key, value = own.key(narrow), own.value(narrow)
     query = own.query(narrow if kept is None else narrow[kept])
     wanted = states if kept is None else states[kept]
-    mixed = attention.attend(own, batch.groups, query, key, value)
+    mixed = attention.attend(own, batch.groups, query, key, value, one=kept is not None)
     mixed = _dropped(block.output.dropout, block.output.dense(mixed))
     middle = block.output.LayerNorm(mixed + wanted)
     inner = layer.intermediate.intermediate_act_fn(layer.intermediate.dense(middle))

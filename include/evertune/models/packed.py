@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 STEP = 32
-"""Tokens that a batch's number of them is a multiple of. Making oneDNN's kernels for each size took a fifth of a
-tuning's time (docs/log.md); 16 tokens of filling a batch are 2 to 3%."""
+"""Tokens that a batch's number of them is a multiple of. Making oneDNN's kernels for each size took a fifth to
+two fifths of a tuning's time (docs/log.md); 16 tokens of filling a batch are 2 to 3%."""
 _ROWS_STEP = 16
 """The same of rows, for what is computed of one token a row."""
 

@@ -132,7 +132,7 @@ def _write_secret(path: Path, text: str) -> None:
 def _start(embedded: Embedded, name: str) -> None:
     console.print(f"Starting {name} …")
     log = embedded.folder / "logs" / f"{name}.log"
-    with log.open("ab") as stream:
+    with log.open("ab") as stream, _heeding_interrupts():
         child = subprocess.Popen(
             _commands(embedded)[name], env=embedded.environment(), cwd=embedded.settings.home,
             stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
@@ -140,6 +140,22 @@ def _start(embedded: Embedded, name: str) -> None:
     records = processes.records(embedded)
     records[name] = processes.record(psutil.Process(child.pid))
     files.write_json(embedded.folder / "processes.json", records)
+
+
+@contextlib.contextmanager
+def _heeding_interrupts() -> Iterator[None]:
+    """What is started here ends on SIGINT, by which :func:`down` ends it, also where this process ignores that signal.
+
+    It does in the background of a script (`make up &`, `nohup`), and whoever ignores a signal hands that down.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: None)  # no handler outlives the start of another program
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def api_key(embedded: Embedded) -> str:

@@ -108,6 +108,7 @@ def test_a_fault_is_not_cut_into_lines(environment: Settings, monkeypatch: pytes
 
 HANGS = """
 import os, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a script's background
 from evertune.cli import main, output
 
 @main.app.command("hang")

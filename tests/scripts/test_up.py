@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -108,6 +109,22 @@ def test_two_clones_run_side_by_side_though_they_had_the_same_ports(
     assert first.up() == one
     second.down()
     assert second.up() == other, "and so it does when it is up again"
+
+
+def test_what_is_started_where_interrupts_are_ignored_heeds_them(clones: tuple[Clone, Clone]) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the background of a script
+    try:
+        place = clones[0].up()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    interrupt = 1 << signal.SIGINT - 1
+    for recorded in processes.records(place).values():
+        started = processes.alive(recorded)
+        assert started is not None
+        told = Path(f"/proc/{started.pid}/status").read_text("utf-8")
+        ignored = next(int(line.split()[1], 16) for line in told.splitlines() if line.startswith("SigIgn:"))
+        assert not ignored & interrupt
 
 
 def test_two_clones_that_are_first_started_at_the_same_moment_take_ports_of_their_own(

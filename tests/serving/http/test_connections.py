@@ -282,15 +282,15 @@ def test_files_are_left_for_the_log(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_who_never_reads_is_ended_and_keeps_out_nobody(serving: Serving) -> None:
-    # A head may take long here: on a busy machine one that came in part would else end the connection first.
-    started = serving(Limits(connections=3, deadline_s=0.5, grace_s=0.1, head_s=60, pipelined=1_000_000))
+    started = serving(Limits(connections=3, deadline_s=0.5, grace_s=0.1, pipelined=1_000_000))
     with contextlib.ExitStack() as stack:
         for _ in range(3):
-            hog = stack.enter_context(started.connect())
-            hog.settimeout(1)
-            with contextlib.suppress(TimeoutError, ConnectionError):
-                while True:  # until what is asked for fills all buffers between the two
-                    hog.sendall(b"GET /review HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 200)
+            hog = stack.enter_context(socket.socket())
+            # Little room for what is answered; what is asked for is more than that and what the server's side buffers.
+            hog.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            hog.connect(("127.0.0.1", started.port))
+            with contextlib.suppress(ConnectionError):
+                hog.sendall(b"GET /review HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 5_000)
         for _ in range(150):
             if started.answers_others():
                 break

@@ -154,7 +154,7 @@ def test_all_cores_share_a_batch_only_where_nothing_else_is_there_to_be_computed
             await until(lambda: model.computing == 2)
             model.gate.set()
             await asyncio.gather(first, *others)
-            assert model.alone[1:3] in ([True, False], [False, True]), "the second came beside the first"
+            assert model.alone[1:].count(True) == 1, "the others came beside the first"
             now[0] += batcher_module.QUIET_S
             await engine.submit(served, TEXTS[:1], deadline=soon())
             now[0] += 0.1

@@ -102,7 +102,7 @@ def test_every_accepted_request_gets_exactly_its_own_answers(data: st.DataObject
                 assert [each.word for each in answer.attributions] == words.split()
 
     async def check() -> None:
-        async with batcher(tokens_per_batch=budget, threads=threads) as engine:
+        async with batcher(tokens_per_batch=budget, threads=threads, queue_tokens=10**6) as engine:  # room for all
             await asyncio.gather(*(one(engine, *request) for request in requests))
         assert engine.depth == engine.waiting_tokens == 0
 

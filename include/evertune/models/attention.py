@@ -81,7 +81,7 @@ class _Short(torch.autograd.Function):
     ) -> Tensor:
         with torch.autocast("cpu", enabled=False):
             found = torch.empty_like(query)
-            _clear_rest(found, sum(group.rows * group.asking for group in groups))
+            _clear_rest(found, _sizes(groups)[0])
             kept = []
             for group, into, *given in _parts(groups, (found, query), (key, value)):
                 q, k, v = (_wide(flat, group.rows, heads) for flat in given)
@@ -98,10 +98,10 @@ class _Short(torch.autograd.Function):
             gradient = gradients[0].contiguous()
             groups, heads, scale = ctx.groups, ctx.heads, ctx.scale
             for_query = torch.empty_like(gradient)
-            _clear_rest(for_query, sum(group.rows * group.asking for group in groups))
             for_key, for_value = (gradient.new_empty(ctx.tokens, gradient.shape[1]) for _ in range(2))
-            for flat in (for_key, for_value):
-                _clear_rest(flat, sum(group.rows * group.length for group in groups))
+            asking, asked = _sizes(groups)
+            for flat, sizes in ((for_query, asking), (for_key, asked), (for_value, asked)):
+                _clear_rest(flat, sizes)
             kept = iter(ctx.saved_tensors)
             for group, into_q, g, into_k, into_v in _parts(groups, (for_query, gradient), (for_key, for_value)):
                 q, k, v, weights = (next(kept) for _ in range(4))
@@ -118,19 +118,24 @@ def _parts(
     groups: tuple[Group, ...], asking: tuple[Tensor, ...], asked: tuple[Tensor, ...]
 ) -> Iterator[tuple[Any, ...]]:
     # Each group with its part of the tensors of asking tokens, and then of those of all tokens.
-    sizes = [group.rows * group.asking for group in groups], [group.rows * group.length for group in groups]
-    split = [_split(flat, sizes[0]) for flat in asking] + [_split(flat, sizes[1]) for flat in asked]
-    return zip(groups, *split, strict=True)
+    of_asking, of_all = _sizes(groups)
+    parts = [split(flat, of_asking) for flat in asking] + [split(flat, of_all) for flat in asked]
+    return zip(groups, *parts, strict=True)
 
 
-def _split(flat: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
+def _sizes(groups: tuple[Group, ...]) -> tuple[list[int], list[int]]:
+    # Of each group, how many tokens ask, and how many there are.
+    return [group.rows * group.asking for group in groups], [group.rows * group.length for group in groups]
+
+
+def split(flat: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
+    """``flat`` in parts of these sizes, without what is filled in behind them."""
     return torch.split(flat[: sum(sizes)], sizes)
 
 
-def _clear_rest(flat: Tensor, tokens: int) -> None:
+def _clear_rest(flat: Tensor, sizes: list[int]) -> None:
     # What lies behind the rows' tokens takes part in products of whole matrices: it must be numbers.
-    if len(flat) > tokens:
-        flat[tokens:].zero_()
+    flat[sum(sizes) :].zero_()
 
 
 def _wide(flat: Tensor, rows: int, heads: int) -> Tensor:

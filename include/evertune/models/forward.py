@@ -70,8 +70,9 @@ def _means(states: Tensor, mask: Tensor) -> Tensor:
 def _packed_means(states: Tensor, batch: packed.Packed) -> Tensor:
     import torch
 
-    sizes = [count * length for count, length in batch.groups]
-    parts = torch.split(states[: sum(sizes)], sizes)
+    from evertune.models import attention
+
+    parts = attention.split(states, [count * length for count, length in batch.groups])
     means = [part.view(count, length, -1).mean(1) for part, (count, length) in zip(parts, batch.groups, strict=True)]
     return torch.cat(means)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evertune.evaluation import evaluate
+from evertune.evaluation import summary
 from evertune.evaluation.paired import CHAMPION, MAJORITY, UNTUNED, Pairs
 from evertune.records import Evaluation
 
@@ -63,4 +63,4 @@ def without_champion(pairs: Pairs) -> Pairs:
 
 def evaluation_of(pairs: Pairs) -> Evaluation:
     """The evaluation that belongs to the pairs."""
-    return evaluate.scored(pairs, FACTS)
+    return summary.of(pairs, FACTS)

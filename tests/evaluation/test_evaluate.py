@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.evaluation.made import pairs_of
 from tests.models import tiny
 from tests.support import small_project
 
@@ -27,16 +26,6 @@ def test_probabilities_follow_the_datasets_labels() -> None:
 def test_a_model_that_knows_no_class_is_refused() -> None:
     with pytest.raises(UnfitError, match="knows none of the dataset's classes"):
         evaluate.align(np.ones((1, 2), np.float32), ("x", "y"), ("a", "b"))
-
-
-def test_scores_of_each_slice_and_baseline_come_from_the_pairs() -> None:
-    pairs = pairs_of(np.arange(100) >= 10, np.arange(100) >= 20)
-    found = evaluate.scored(pairs, {"run_key": "r", "dataset_version": "v", "pairs": "p"})
-    assert found.champion is not None
-    assert [found.challenger.accuracy, found.champion.accuracy] == pytest.approx([0.9, 0.8])
-    assert set(found.baselines) == {"majority", "untuned"}
-    first = next(part for part in found.slices if part.name == "half=first")
-    assert [first.rows, first.challenger.accuracy] == pytest.approx([50, 0.8])
 
 
 def split(**columns: list[Any]) -> Any:

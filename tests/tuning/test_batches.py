@@ -70,3 +70,11 @@ def test_a_dataset_that_does_not_fit_together_is_refused(dataset: Path, tmp_path
         np.save(folder / "train.offsets.npy", np.array([0, 5, 9]))
     with pytest.raises(UnfitError, match="does not fit together"):
         batches.load(tmp_path / "d", "train")
+
+
+def test_classes_weigh_the_same_whatever_their_rows() -> None:
+    truth = np.array([0, 0, 0, 2])
+    rows = batches.Rows(np.zeros(4, np.int32), np.arange(5), truth)
+    weights = rows.class_weights(4)
+    assert weights.tolist() == pytest.approx([2 / 3, 0, 2, 0]), "of a class without rows nothing is asked"
+    assert weights[truth].mean() == pytest.approx(1)

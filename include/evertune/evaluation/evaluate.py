@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evertune import files
-from evertune.evaluation import baselines, metrics, paired, pictures
+from evertune.evaluation import baselines, paired, pictures, summary
 from evertune.evaluation.paired import (
     CHAMPION,
     CLASS_SLICE,
@@ -30,7 +30,7 @@ from evertune.evaluation.paired import (
 )
 from evertune.models import shortage
 from evertune.project import Project
-from evertune.records import Evaluation, Recent, Scores, Slice, UnfitError
+from evertune.records import Evaluation, UnfitError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -101,7 +101,7 @@ def evaluate(  # noqa: PLR0917  the contract between the rooms: callers name the
         "model_bytes": sum(file.stat().st_size for file in challenger.rglob("*") if file.is_file()),
         "pairs": str(out / "pairs.parquet"),
     }
-    return _write(scored(pairs, facts), pairs, out)
+    return _write(summary.of(pairs, facts), pairs, out)
 
 
 def _shortage_told(project: Project, *splits: _Split) -> AbstractContextManager[None]:
@@ -109,46 +109,6 @@ def _shortage_told(project: Project, *splits: _Split) -> AbstractContextManager[
         return [*shortage.shorter(max(len(ids) for split in splits for ids in split.ids)), shortage.LARGER]
 
     return shortage.told(f"{project.slug} was evaluated", ways)
-
-
-def scored(pairs: Pairs, facts: dict[str, Any]) -> Evaluation:
-    """The evaluation that the paired answers make; ``facts`` are the fields that do not come from them."""
-    champion = pairs.opponents.get(CHAMPION)
-    return Evaluation(
-        challenger=metrics.score(pairs.labels, pairs.truth, pairs.challenger),
-        champion=None if champion is None else metrics.score(pairs.labels, pairs.truth, champion),
-        baselines={
-            name: metrics.score(pairs.labels, pairs.truth, answers)
-            for name, answers in pairs.opponents.items()
-            if name != CHAMPION
-        },
-        slices=tuple(_slice(pairs, name, part) for name, part in pairs.slices()),
-        recent=None if pairs.recent is None else _scored_recent(pairs.recent),
-        **facts,
-    )
-
-
-def _scored_recent(pairs: Pairs) -> Recent:
-    def score(answers: Probabilities) -> Scores:
-        return metrics.score(pairs.labels, pairs.truth, answers, pairs.weights)
-
-    champion = pairs.opponents.get(CHAMPION)
-    return Recent(
-        rows=len(pairs),
-        effective_rows=pairs.effective_rows,
-        challenger=score(pairs.challenger),
-        champion=None if champion is None else score(champion),
-    )
-
-
-def _slice(pairs: Pairs, name: str, part: NDArray[np.bool_]) -> Slice:
-    champion = pairs.opponents.get(CHAMPION)
-    return Slice(
-        name=name,
-        rows=int(part.sum()),
-        challenger=metrics.score(pairs.labels, pairs.truth[part], pairs.challenger[part]),
-        champion=None if champion is None else metrics.score(pairs.labels, pairs.truth[part], champion[part]),
-    )
 
 
 def _write(evaluation: Evaluation, pairs: Pairs, out: Path) -> Evaluation:

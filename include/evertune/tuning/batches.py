@@ -43,6 +43,12 @@ class Rows:
     def __len__(self) -> int:
         return len(self.truth)
 
+    def class_weights(self, classes: int) -> NDArray[np.float32]:
+        """What a row of each class weighs in the loss: all classes weigh the same together, and a row 1 on average."""
+        counts = np.bincount(self.truth, minlength=classes)
+        inverse = np.where(counts > 0, len(self) / np.maximum(counts, 1), 0.0).astype(np.float32)
+        return inverse / np.float32((inverse * counts).sum() / len(self))
+
     def ids(self, picked: Integers) -> list[NDArray[np.int32]]:
         """Token ids of the picked rows."""
         return [self.flat[self.offsets[row] : self.offsets[row + 1]] for row in picked]

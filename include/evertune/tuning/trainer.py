@@ -75,7 +75,8 @@ class Tuning:
         self.model = methods.build(base, self.labels, self.options, self.device)
         self.parameters = methods.trainable(self.model)
         self.optimiser = methods.optimiser(self.model, self.options)
-        self.class_weights = self._class_weights() if self.options.class_weights else None
+        weights = self.train.class_weights(len(self.labels)) if self.options.class_weights else None
+        self.class_weights = None if weights is None else torch.from_numpy(weights).to(self.device)
         self.inputs = self._inputs(dataset, base)
         self.state = State()
         self.best: dict[str, Tensor] = {}
@@ -95,12 +96,6 @@ class Tuning:
             "device": self.device.type,
             **{name: version(name) for name in ("torch", "transformers", "peft")},
         })  # fmt: skip
-
-    def _class_weights(self) -> Tensor:
-        counts = np.bincount(self.train.truth, minlength=len(self.labels))
-        inverse = np.where(counts > 0, len(self.train) / np.maximum(counts, 1), 0.0)
-        mean = (inverse * counts).sum() / len(self.train)
-        return torch.tensor(inverse / mean, dtype=torch.float32, device=self.device)
 
     def _plan(self, epoch: int) -> list[batches.Integers]:
         return batches.plan(self.train.lengths, self.options.tokens_per_batch, self.options.seed, epoch)

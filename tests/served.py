@@ -17,6 +17,7 @@ import httpx
 import psutil
 from tests import quick
 from tests.quick import SLUG
+from tests.support import held_port
 
 from evertune.settings import Settings
 
@@ -58,15 +59,15 @@ class Running:
     def predict(self, texts: object = "good", key: str | None = None, **more: object) -> httpx.Response:
         """Ask for predictions."""
         headers = self.headers if key is None else {"authorization": f"Bearer {key}"}
-        return httpx.post(self.url + PREDICT, json={"texts": texts, **more}, headers=headers, timeout=30)
+        return httpx.post(self.url + PREDICT, json={"texts": texts, **more}, headers=headers, timeout=60)
 
     def get(self, path: str) -> httpx.Response:
         """GET with the key."""
-        return httpx.get(self.url + path, headers=self.headers, timeout=30)
+        return httpx.get(self.url + path, headers=self.headers, timeout=60)
 
     def metric(self, name: str) -> float:
         """A metric without labels."""
-        lines = httpx.get(f"{self.url}/metrics", timeout=30).text.splitlines()
+        lines = httpx.get(f"{self.url}/metrics", timeout=60).text.splitlines()
         return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
     def memory_mb(self) -> float:
@@ -77,17 +78,15 @@ class Running:
 @contextlib.contextmanager
 def serving(installed: Installed, *options: str) -> Iterator[Running]:
     """``evertune serve``, killed when the block ends."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "evertune.cli.main", "serve", "--port", str(port), "--poll", "0.2", *options]
-    with subprocess.Popen(command, env=quick.environment(installed.where)) as process:
-        try:
-            running = Running(psutil.Process(process.pid), port, installed.key)
-            until(lambda: process.poll() is None and _answers(running), 120)
-            yield running
-        finally:
-            process.kill()
+    with held_port() as port:
+        command = [sys.executable, "-m", "evertune.cli.main", "serve", "--port", str(port), "--poll", "0.2", *options]
+        with subprocess.Popen(command, env=quick.environment(installed.where)) as process:
+            try:
+                running = Running(psutil.Process(process.pid), port, installed.key)
+                until(lambda: process.poll() is None and _answers(running), 600)
+                yield running
+            finally:
+                process.kill()
 
 
 def _answers(running: Running) -> bool:

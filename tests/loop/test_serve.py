@@ -6,7 +6,6 @@ import contextlib
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +18,7 @@ import pytest
 from tests import quick, served
 from tests.quick import SLUG, evertune
 from tests.served import Installed
-from tests.support import ROOT
+from tests.support import ROOT, held_port
 
 from evertune.client import Client, ProblemError
 from evertune.ledger import engine as engines
@@ -37,15 +36,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory, registry: Path) -> Insta
 
 @contextlib.contextmanager
 def server(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "evertune.cli.main", "serve", "--port", str(port), "--poll", "0.2"]
-    with subprocess.Popen(command, env=environment, cwd=ROOT) as process:
-        try:
-            yield process, f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
+    with held_port() as port:
+        command = [sys.executable, "-m", "evertune.cli.main", "serve", "--port", str(port), "--poll", "0.2"]
+        with subprocess.Popen(command, env=environment, cwd=ROOT) as process:
+            try:
+                yield process, f"http://127.0.0.1:{port}"
+            finally:
+                process.kill()
 
 
 def await_generation(client: Client, generation: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 from tests.monitoring.made_samples import findings, sample, window
+from tests.support import held_port
 
 from evertune.monitoring import interface, report, workspace
 from evertune.monitoring.interface import Message, Receive, Send
@@ -77,21 +77,19 @@ class Started(NamedTuple):
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
     folder = tmp_path_factory.mktemp("evidently")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "evertune.monitoring.interface", str(folder / "w"), "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder) as process:
-        try:
-            url = f"http://127.0.0.1:{port}"
-            _await(f"{url}/api/version")
-            yield Started(url, folder / "w")
-        finally:
-            process.terminate()
+    with held_port() as port:
+        command = [sys.executable, "-m", "evertune.monitoring.interface", str(folder / "w"), "--port", str(port)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder) as process:
+            try:
+                url = f"http://127.0.0.1:{port}"
+                _await(f"{url}/api/version")
+                yield Started(url, folder / "w")
+            finally:
+                process.terminate()
 
 
 def _await(url: str) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         try:
             if httpx.get(url).status_code == 200:
@@ -124,7 +122,7 @@ def test_a_window_shows_up_while_it_runs(started: Started, tmp_path: Path) -> No
 
 
 def _reports(started: Started, wanted: int) -> list[dict[str, object]]:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     found: list[dict[str, object]] = []
     while len(found) < wanted and time.monotonic() < deadline:
         answer = httpx.get(f"{started.url}/api/projects/{workspace.project_id('reviews')}/reports")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from tests.support import held_port
 
 from evertune.records import EvertuneError
 from evertune.settings import Settings
@@ -30,10 +31,10 @@ def taken() -> Iterator[int]:
 
 
 @pytest.fixture
-def free() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+def free() -> Iterator[int]:
+    """A port that nobody listens on, and nobody else will while the test runs."""
+    with held_port() as port:
+        yield port
 
 
 def test_a_port_from_before_is_kept_while_it_is_free(free: int) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.support import held_port
 
 from evertune import files
 from evertune.project import Project
@@ -22,18 +23,16 @@ from evertune.settings import Settings, load
 USER, PASSWORD = "admin", "a-password-of-the-tests"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a home whose MLflow is a server, as the embedded installation starts it."""
-    home = tmp_path_factory.mktemp("server")
+    with held_port() as port, _serving(tmp_path_factory.mktemp("server"), port) as settings:
+        yield settings
+
+
+@contextlib.contextmanager
+def _serving(home: Path, port: int) -> Iterator[Settings]:
     (home / "mlflow" / "artifacts").mkdir(parents=True)
-    port = free_port()
     (home / "auth.ini").write_text(
         f"[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = sqlite:///{home}/mlflow/auth.db\n"
         f"admin_username = {USER}\nadmin_password = {PASSWORD}\n"
@@ -59,14 +58,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         yield load({"EVERTUNE_HOME": str(home), "EVERTUNE_MLFLOW_URI": uri, "EVERTUNE_MLFLOW_UI": uri})
     finally:
         os.killpg(process.pid, 15)
-        process.wait(30)
+        process.wait(120)
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(240):
+    for _ in range(1200):
         assert process.poll() is None, log.read_text()
         try:
-            if httpx.get(url, timeout=2).is_success:
+            if httpx.get(url, timeout=20).is_success:
                 return
         except httpx.TransportError:
             pass

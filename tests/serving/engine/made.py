@@ -58,7 +58,7 @@ class Sums:
             self.computing += change
 
     def _run(self, rows: Sequence[Sequence[int]], alone: bool) -> tuple[Floats, Floats]:
-        self.gate.wait(10)
+        self.gate.wait(60)
         self.batches.append([list(row) for row in rows])
         self.alone.append(alone)
         time.sleep(self.seconds)

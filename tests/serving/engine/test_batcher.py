@@ -31,10 +31,11 @@ async def batcher(**options: Any) -> AsyncIterator[Batcher]:
     try:
         yield made_
     finally:
-        await asyncio.wait_for(made_.close(), 10)
+        await asyncio.wait_for(made_.close(), 120)
 
 
-def soon(seconds: float = 5.0) -> float:
+def soon(seconds: float = 120.0) -> float:
+    """A deadline that no answer misses, however slow the machine is."""
     return asyncio.get_running_loop().time() + seconds
 
 
@@ -51,7 +52,7 @@ def run(check: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    for _ in range(1000):
+    for _ in range(30_000):
         if true():
             return
         await asyncio.sleep(0.002)
@@ -94,7 +95,7 @@ def test_every_accepted_request_gets_exactly_its_own_answers(data: st.DataObject
 
     async def one(engine: Batcher, served: Served, texts: list[str], explain: bool) -> None:
         await asyncio.sleep(chance.random() * 0.01)
-        answers = await engine.submit(served, texts, explain=explain, deadline=soon(30))
+        answers = await engine.submit(served, texts, explain=explain, deadline=soon())
         assert told(answers) == expected(served, texts)
         for answer, words in zip(answers, texts, strict=True):
             assert (answer.attributions is not None) is explain
@@ -117,7 +118,7 @@ def test_what_arrives_while_the_engine_computes_shares_the_next_batch(served: Se
         sums(served).gate.clear()
         async with batcher(threads=1) as engine:
             first = asyncio.ensure_future(engine.submit(served, ["good"], deadline=soon()))
-            await asyncio.sleep(0.05)
+            await until(lambda: sums(served).computing == 1)
             rest = [asyncio.ensure_future(engine.submit(served, ["bad film"], deadline=soon())) for _ in range(8)]
             await until(lambda: engine.depth == 9)
             sums(served).gate.set()
@@ -199,13 +200,13 @@ def test_nothing_more_is_computed_of_a_request_that_failed(tmp_path: Path) -> No
     async def check() -> None:
         async with batcher(tokens_per_batch=8, threads=1) as engine:
             # More than is tokenised at once: when it fails it is still at the head of its lane.
-            failed = asyncio.ensure_future(engine.submit(broken, ["a fine film"] * 200, deadline=soon(20)))
+            failed = asyncio.ensure_future(engine.submit(broken, ["a fine film"] * 200, deadline=soon()))
             await until(lambda: sums(broken).computing == 1)
-            answered = asyncio.ensure_future(engine.submit(other, ["a fine film"] * 2, deadline=soon(20)))
+            answered = asyncio.ensure_future(engine.submit(other, ["a fine film"] * 2, deadline=soon()))
             await until(lambda: engine.depth == 202)
             sums(broken).gate.set()
             # This loop stands still and hears nothing, while the lane has its turn again between those of the other.
-            assert twice.wait(10)
+            assert twice.wait(60)
             assert [len(batch) for batch in sums(broken).batches] == [1]
             await _fails(failed, EngineError)
             assert len(await answered) == 2
@@ -227,19 +228,23 @@ def test_nothing_more_is_computed_of_a_request_whose_later_text_cannot_be_read(s
 def test_projects_take_turns_however_much_one_asks_for(tmp_path: Path) -> None:
     folder = made.tokenizer_folder(tmp_path)
     greedy, modest = made.served(folder, "greedy"), made.served(folder, "modest")
-    sums(greedy).seconds = sums(modest).seconds = 0.01
+    sums(greedy).gate.clear()
+    seen: list[int] = []
+    """Batches of the greedy one when each of the modest one's was computed."""
+    sums(modest).fault = lambda _: seen.append(len(sums(greedy).batches))
 
     async def check() -> None:
         async with batcher(tokens_per_batch=16, threads=1) as engine:
             flood = [asyncio.ensure_future(engine.submit(greedy, ["a film"] * 4, deadline=soon())) for _ in range(60)]
-            await until(lambda: len(sums(greedy).batches) > 1)
-            before = len(sums(greedy).batches)
-            await engine.submit(modest, ["good"], deadline=soon())
-            assert len(sums(greedy).batches) - before <= 3
-            assert not all(one.done() for one in flood)
-            await asyncio.gather(*flood)
+            await until(lambda: sums(greedy).computing == 1)
+            late = asyncio.ensure_future(engine.submit(modest, ["good"], deadline=soon()))
+            await until(lambda: engine.depth == 60 * 4 + 1)
+            sums(greedy).gate.set()
+            await asyncio.gather(late, *flood)
 
     run(check)
+    assert len(seen) == 1
+    assert seen[0] <= 3 < len(sums(greedy).batches)
 
 
 def test_one_large_request_keeps_out_no_other_project(tmp_path: Path) -> None:
@@ -267,7 +272,7 @@ def test_a_large_explanation_keeps_out_no_plain_answers_of_its_project(served: S
         sums(served).gate.clear()
         async with batcher(queue_tokens=100) as engine:
             large = asyncio.ensure_future(
-                engine.submit(served, ["it was a very good film " * 4], explain=True, deadline=soon(20))
+                engine.submit(served, ["it was a very good film " * 4], explain=True, deadline=soon())
             )
             await until(lambda: engine.waiting_tokens > 2 * 100)
             plain = asyncio.ensure_future(engine.submit(served, ["a fine film"], deadline=soon()))
@@ -280,19 +285,24 @@ def test_a_large_explanation_keeps_out_no_plain_answers_of_its_project(served: S
 
 
 def test_a_long_explanation_does_not_hold_up_plain_answers_of_its_project(served: Served) -> None:
-    sums(served).seconds = 0.01
+    sums(served).gate.clear()
 
     async def check() -> None:
-        async with batcher(tokens_per_batch=64) as engine:
+        async with batcher(tokens_per_batch=64, threads=1) as engine:
             long = asyncio.ensure_future(
-                engine.submit(served, ["it was a very good film " * 4] * 6, explain=True, deadline=soon(20))
+                engine.submit(served, ["it was a very good film " * 4] * 6, explain=True, deadline=soon())
             )
-            await until(lambda: len(sums(served).batches) > 1)
-            await engine.submit(served, ["good"], deadline=soon())
-            assert not long.done()
+            await until(lambda: sums(served).computing == 1)
+            plain = asyncio.ensure_future(engine.submit(served, ["good"], deadline=soon()))
+            await until(lambda: engine.depth == 7)
+            sums(served).gate.set()
+            await plain
             assert len((await long)[0].attributions or ()) == 24
 
     run(check)
+    (good,) = served.encode(["good"])
+    turn = next(number for number, batch in enumerate(sums(served).batches) if list(good.ids) in batch)
+    assert turn <= 2 < len(sums(served).batches) - 1
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -386,8 +396,7 @@ def test_work_whose_time_has_run_out_is_dropped_and_not_computed(served: Served)
         sums(served).gate.clear()
         async with batcher(threads=1) as engine:
             first = asyncio.ensure_future(engine.submit(served, ["good"], deadline=soon()))
-            await until(lambda: engine.depth == 1)
-            await asyncio.sleep(0.02)
+            await until(lambda: sums(served).computing == 1)
             late = engine.submit(served, ["never computed"], deadline=soon(0.05))
             await _fails(late, DeadlineError)
             waiting = engine.depth
@@ -410,7 +419,7 @@ def test_rows_whose_time_runs_out_while_they_wait_are_not_computed(served: Serve
         async with batcher(tokens_per_batch=8, threads=1, clock=lambda: now) as engine:
             late = asyncio.ensure_future(engine.submit(served, ["a fine film"] * 3, deadline=soon()))
             await until(lambda: sums(served).computing == 1)
-            now = 60.0
+            now = 600.0
             sums(served).gate.set()
             await _fails(late, DeadlineError)
         assert [len(batch) for batch in sums(served).batches] == [1]
@@ -424,7 +433,7 @@ def test_cancelled_requests_are_dropped(served: Served) -> None:
         sums(served).gate.clear()
         async with batcher(threads=1) as engine:
             first = asyncio.ensure_future(engine.submit(served, ["good"], deadline=soon()))
-            await asyncio.sleep(0.02)
+            await until(lambda: sums(served).computing == 1)
             gone = asyncio.ensure_future(engine.submit(served, ["nobody waits"] * 3, deadline=soon()))
             await until(lambda: engine.depth == 4)
             gone.cancel()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import uvicorn
 from tests.conftest import ROOT
 from tests.serving.http import world
 from tests.serving.http.world import REVIEWS, bearer
+from tests.support import held_port
 
 from evertune.serving.http.app import app
 from evertune.serving.http.server import Server
@@ -28,11 +28,9 @@ PREDICT = f"/v1/projects/{REVIEWS}/predict"
 
 
 @pytest.fixture
-def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        found: int = free.getsockname()[1]
-        return found
+def port() -> Iterator[int]:
+    with held_port() as found:
+        yield found
 
 
 @pytest.fixture
@@ -42,7 +40,7 @@ def process(tmp_path: Path, port: int) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as started:
-        for _ in range(600):
+        for _ in range(6000):
             try:
                 httpx.get(f"http://127.0.0.1:{port}/healthz")
                 break
@@ -58,7 +56,7 @@ def _predict(client: httpx.Client, text: str) -> httpx.Response:
 
 
 def _await(happened: Callable[[], bool]) -> None:
-    for _ in range(1000):
+    for _ in range(10_000):
         if happened():
             return
         time.sleep(0.01)
@@ -68,7 +66,7 @@ def _await(happened: Callable[[], bool]) -> None:
 def test_what_was_accepted_is_answered_and_logged_and_what_is_new_is_refused(
     process: subprocess.Popen[str], port: int, tmp_path: Path
 ) -> None:
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client, ThreadPoolExecutor(8) as pool:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client, ThreadPoolExecutor(8) as pool:
         accepted = [pool.submit(_predict, client, f"good {number}") for number in range(4)]
         _await(lambda: "evertune_queue_texts 4.0" in client.get("/metrics").text)
         process.send_signal(signal.SIGTERM)
@@ -78,9 +76,10 @@ def test_what_was_accepted_is_answered_and_logged_and_what_is_new_is_refused(
         assert late.headers["connection"] == "close"
         assert late.json()["type"] == "urn:evertune:closing"
         assert "retry-after" in late.headers
+        (tmp_path / "go").touch()
         answers = [one.result() for one in accepted]
     assert [one.status_code for one in answers] == [200] * 4
-    assert process.wait(20) == 0
+    assert process.wait(120) == 0
     assert process.stdout is not None
     assert "ended 0" in process.stdout.read()
     log = TrafficLog(tmp_path)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tests.buckets import gs, s3
 
 from evertune import files
@@ -23,6 +24,9 @@ ROOT = Path(__file__).resolve().parent.parent
 def pytest_configure() -> None:
     """Tables are as wide wherever the tests run: in a narrow terminal, or none, their cells would be cut."""
     os.environ["COLUMNS"] = "200"
+    # A machine that is busy, or a disk, is slow at times: only a wrong answer may fail a law.
+    settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("patient")
     # Libraries keep their files in one place for all tests: else each home would wait for matplotlib's list of fonts.
     cache = Path(os.environ.get("EVERTUNE_HOME", ROOT / ".evertune")).absolute() / "cache"
     for name in ("HF_HOME", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR"):

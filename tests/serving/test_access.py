@@ -4,7 +4,6 @@ import asyncio
 import json
 import secrets
 import stat
-import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -129,7 +128,7 @@ def test_a_wrong_secret_is_told_as_an_unknown_id_is(ledger: Ledger, boot: Callab
 
 
 def test_the_time_tells_nothing_of_the_id(ledger: Ledger, boot: Callable[[], Access]) -> None:
-    """Not a proof: it would find an id that is looked up before anything is hashed."""
+    """Not a proof: whether there is such an id or not, one hash is made, and one compared in constant time."""
     ledger.make()
     access = boot()
     access.refresh()
@@ -145,17 +144,17 @@ def test_the_time_tells_nothing_of_the_id(ledger: Ledger, boot: Callable[[], Acc
             denied(access, presented)
     assert hashed == ["A" * 43, "A" * 43, "nonsense"]
 
-    def median(presented: str) -> float:
-        seconds = []
-        for _ in range(500):
-            began = time.perf_counter()
-            with pytest.raises(DeniedError):
-                access.identify(presented)
-            seconds.append(time.perf_counter() - began)
-        return statistics.median(seconds)
+    compared: list[tuple[str, str]] = []
 
-    there, not_there = median("evt_aaaaaaaaaaaa_" + "A" * 43), median("evt_bbbbbbbbbbbb_" + "A" * 43)
-    assert 0.4 < there / not_there < 2.5
+    def compare(one: str, other: str) -> bool:
+        compared.append((one, other))
+        return False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hmac.compare_digest", compare)
+        for presented in ("evt_aaaaaaaaaaaa_" + "A" * 43, "evt_bbbbbbbbbbbb_" + "A" * 43):
+            denied(access, presented)
+    assert compared == [(hash_of("A" * 43), known) for known in (access._keys["aaaaaaaaaaaa"].hash, module.NOBODY)]
 
 
 def test_an_expired_key_is_refused_by_the_clock_of_the_server(ledger: Ledger, boot: Callable[[], Access]) -> None:
@@ -280,7 +279,7 @@ def test_the_thread_reads_again_and_again(
 
 
 def _until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -294,7 +293,7 @@ def test_unknown_keys_ask_for_one_reading_at_a_time(
     access.start()
     _until(lambda: access._newest)
     began = time.monotonic()
-    while time.monotonic() - began < 1.0:
+    while time.monotonic() - began < 1.0 or ledger.readings < 2:
         denied(access, "evt_bbbbbbbbbbbb_" + "A" * 43)
     assert 2 <= ledger.readings <= 1 + (time.monotonic() - began) / 0.3 + 1
 
@@ -303,6 +302,7 @@ def test_a_key_that_was_just_made_is_admitted_at_its_first_request(
     ledger: Ledger, boot: Callable[[], Access], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "ASKED_REFRESH_S", 0.05)
+    monkeypatch.setattr(module, "PATIENCE_S", 60.0)
     access = boot()
     access.start()
     _until(lambda: ledger.readings > 0)

@@ -646,7 +646,7 @@ def test_the_thread_follows_and_outlives_what_it_meets(ledger: Ledger, home: Pat
     server.follower.start()
     ledger.promote(1)
     try:
-        for _ in range(500):
+        for _ in range(6_000):
             if server.answers == 1:
                 break
             time.sleep(0.02)
@@ -656,7 +656,7 @@ def test_the_thread_follows_and_outlives_what_it_meets(ledger: Ledger, home: Pat
 
 
 def _eventually(happens: Callable[[], bool]) -> None:
-    for _ in range(500):
+    for _ in range(6_000):
         if happens():
             return
         time.sleep(0.02)
@@ -688,7 +688,7 @@ def _ends(follower: Follower, wait_s: float) -> bool:
     """Whether a server that ends does not hang at this."""
     ending = threading.Thread(target=follower.stop, args=[wait_s], daemon=True)
     ending.start()
-    ending.join(20)
+    ending.join(50)
     return not ending.is_alive()
 
 
@@ -749,7 +749,7 @@ def test_an_end_does_not_wait_for_a_download_that_hangs(
     ledger.promote(1)
     server = Server(ledger, home)
     server.follower.start()
-    assert begun.wait(20)
+    assert begun.wait(60)
     try:
         assert _ends(server.follower, 0.1)
     finally:

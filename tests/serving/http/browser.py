@@ -84,7 +84,7 @@ class Page:
         """What an element says; nothing where it is hidden."""
         return str(self.run(f"(one => one.checkVisibility() ? one.innerText : '')(document.getElementById('{id_}'))"))
 
-    def until(self, script: str, wanted: Any = True, seconds: float = 15) -> None:
+    def until(self, script: str, wanted: Any = True, seconds: float = 120) -> None:
         """Wait for the expression to have this value."""
         deadline = time.monotonic() + seconds
         while (found := self.run(script)) != wanted:
@@ -118,7 +118,7 @@ def open_page(profile: Path) -> Iterator[Page]:
             yield Page(write, read)
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(120)
             os.close(write)
             os.close(read)
 
@@ -137,4 +137,4 @@ def served(application: Any) -> Iterator[str]:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
             server.should_exit = True
-            thread.join(20)
+            thread.join(120)

@@ -39,10 +39,12 @@ class Started:
         self.service, self.port = service, port
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=120)
 
     def answers_others(self) -> bool:
-        return httpx.get(f"http://127.0.0.1:{self.port}/healthz", timeout=20).status_code == 200
+        with contextlib.suppress(httpx.TransportError):  # one that is refused may be closed before it has asked
+            return httpx.get(f"http://127.0.0.1:{self.port}/healthz", timeout=120).status_code == 200
+        return False
 
 
 Serving = Callable[[Limits], Started]
@@ -59,9 +61,9 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
             server = Server(uvicorn.Config(app(service), log_level="warning", access_log=False), service, linger_s=0)
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
             thread.start()
-            stack.callback(thread.join, 20)
+            stack.callback(thread.join, 120)
             stack.callback(server.handle_exit, signal.SIGTERM, None)
-            for _ in range(500):
+            for _ in range(5_000):
                 if server.started:
                     break
                 time.sleep(0.02)
@@ -82,7 +84,7 @@ def _rest(connection: socket.socket) -> bytes:
 def _trickle(connection: socket.socket, pieces: Iterator[bytes], every_s: float = 0.02) -> bytes:
     """Send the pieces slowly until the server has enough; what it said."""
     connection.settimeout(every_s)
-    for piece in itertools.islice(pieces, 1000):
+    for piece in itertools.islice(pieces, 5_000):
         with contextlib.suppress(ConnectionError):
             connection.send(piece)
         try:
@@ -91,7 +93,7 @@ def _trickle(connection: socket.socket, pieces: Iterator[bytes], every_s: float 
             continue
         except ConnectionError:
             return b""
-        connection.settimeout(20)
+        connection.settimeout(120)
         return first + _rest(connection)
     raise AssertionError("the server has patience without end")
 
@@ -101,7 +103,7 @@ def _refused(started: Started, reason: str) -> bool:
 
 
 def test_a_head_that_trickles_in_is_ended_and_others_are_answered(serving: Serving) -> None:
-    started = serving(Limits(head_s=0.4))
+    started = serving(Limits(head_s=1.0))
     with contextlib.ExitStack() as stack:
         slow = [stack.enter_context(started.connect()) for _ in range(20)]
         for one in slow:
@@ -116,24 +118,24 @@ def test_a_head_that_trickles_in_is_ended_and_others_are_answered(serving: Servi
 
 
 def test_a_connection_that_says_nothing_is_closed(serving: Serving) -> None:
-    started = serving(Limits(head_s=0.2))
+    started = serving(Limits(head_s=1.0))
     with started.connect() as silent:
         assert _rest(silent) == b""
 
 
 def test_one_that_was_answered_may_be_silent_and_ask_again(serving: Serving) -> None:
-    started = serving(Limits(head_s=0.2))
+    started = serving(Limits(head_s=1.0))
     with started.connect() as connection:
         for _ in range(2):
             connection.sendall(HEAD + b"\r\n")
             answer = HTTPResponse(connection)
             answer.begin()
             assert (answer.status, answer.read()) == (200, b'{"status":"ok"}')  # in as many packets as they come
-            time.sleep(0.6)
+            time.sleep(1.5)
 
 
 def test_a_body_that_goes_on_behind_its_answer_is_ended(serving: Serving) -> None:
-    started = serving(Limits(head_s=0.4))
+    started = serving(Limits(head_s=1.0))
     with started.connect() as connection:
         connection.sendall(HEAD + b"Content-Length: 1000000000\r\n\r\n")
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
@@ -210,7 +212,7 @@ def test_a_head_without_end_is_refused_while_an_earlier_request_is_at_work(
     serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started, ended = serving(Limits(head_bytes=20_000)), threading.Event()
-    monkeypatch.setattr(started.service.log, "find", lambda _: ended.wait(20) and None)
+    monkeypatch.setattr(started.service.log, "find", lambda _: ended.wait(120) and None)
     with started.connect() as connection:
         connection.sendall(b"GET /v1/predictions/one HTTP/1.1\r\nHost: 127.0.0.1\r\n" + AUTHORIZED + b"\r\n\r\n")
         connection.sendall(HEAD + b"X-Long: ")
@@ -234,7 +236,7 @@ def test_a_body_in_many_small_chunks_is_no_head(serving: Serving) -> None:
     started = serving(Limits(head_bytes=1_000))
     with started.connect() as connection:
         connection.sendall(_chunked(PREDICT, AUTHORIZED))
-        for _ in range(500):
+        for _ in range(5_000):
             connection.sendall(b"1;ext=0123456789\r\n \r\n")
         connection.sendall(b"0\r\n\r\n")
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
@@ -249,7 +251,7 @@ def test_more_connections_than_there_may_be_are_told_so(serving: Serving) -> Non
     assert b"retry-after: 1" in said
     for one in held:
         one.close()
-    for _ in range(500):
+    for _ in range(5_000):
         with contextlib.suppress(httpx.HTTPStatusError, httpx.TransportError):
             httpx.get(f"http://127.0.0.1:{started.port}/healthz").raise_for_status()
             return
@@ -265,13 +267,13 @@ def test_slow_bodies_of_one_key_leave_room_for_others(serving: Serving) -> None:
         slow = [stack.enter_context(started.connect()) for _ in range(12)]
         for one in slow:
             one.sendall(head.encode() + b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
-        for _ in range(500):
+        for _ in range(5_000):
             if _refused(started, "concurrency"):
                 break
             time.sleep(0.02)
         for name, status in (("full", 503), ("all", 200)):
             url = f"http://127.0.0.1:{started.port}{path}"
-            answer = httpx.post(url, json={"texts": "good"}, headers=world.bearer(name), timeout=20)
+            answer = httpx.post(url, json={"texts": "good"}, headers=world.bearer(name), timeout=120)
             assert answer.status_code == status, name
 
 
@@ -291,7 +293,7 @@ def test_who_never_reads_is_ended_and_keeps_out_nobody(serving: Serving) -> None
             hog.connect(("127.0.0.1", started.port))
             with contextlib.suppress(ConnectionError):
                 hog.sendall(b"GET /review HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 5_000)
-        for _ in range(150):
+        for _ in range(1_000):
             if started.answers_others():
                 break
             time.sleep(0.1)

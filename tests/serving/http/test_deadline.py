@@ -13,7 +13,7 @@ from tests.serving.log.made import Disk
 from evertune.serving.http.limits import Limits
 from evertune.serving.http.service import Service
 
-SOON = Limits(deadline_s=0.3, grace_s=0.1)
+SOON = Limits(deadline_s=1.0, grace_s=0.1)
 LOST = f'mutation {{ predict(project: "{REVIEWS}", texts: ["good"]) {{ predictions {{ id }} }} }}'
 
 
@@ -54,9 +54,9 @@ def test_where_a_project_says_so_it_answers_unlogged_instead(
 
 
 def test_feedback_waits_no_longer_for_the_disk(start: Start, disk: Disk, released: threading.Event) -> None:
-    client, _ = start(limits=SOON)
+    client, service = start()
     (one,) = predict(client).json()["predictions"]
-    disk.hold = released
+    disk.hold, service.limits = released, SOON
     response = post(client, f"/v1/predictions/{one['id']}/feedback", {"truth": "positive"})
     assert (response.status_code, response.json()["type"]) == (503, "urn:evertune:deadline")
     assert "retry-after" in response.headers
@@ -77,7 +77,7 @@ def test_a_look_up_that_hangs_ends(start: Start, released: threading.Event, monk
 
 def _hang(service: Service, released: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     def find(*_: object) -> None:
-        released.wait(30)
+        released.wait(120)
 
     monkeypatch.setattr(service.log, "find", find)
 

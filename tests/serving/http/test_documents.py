@@ -36,7 +36,7 @@ def test_nothing_is_loaded_from_elsewhere_and_only_the_nonce_runs(client: TestCl
     assert nonce[1] not in second.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "connect-src 'self'" in policy
-    assert "http" not in policy
+    assert "http" not in policy.replace(nonce[1], ""), "the nonce may hold any letters"
     assert "unsafe" not in policy
     assert "{{" not in first.text
     scripts = re.findall(r"<script[^>]*>", first.text)

@@ -238,11 +238,11 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_document_is_refused_at_once(client: TestClient, name: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     response = ask(client, HOSTILE[name], variables={"n": 10**9, "f": 1000.0})
     assert response.status_code in (400, 413), response.text[:500]
     assert response.headers["content-type"] == "application/problem+json"
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_introspection_cannot_be_nested_without_end(client: TestClient) -> None:

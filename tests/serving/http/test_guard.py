@@ -64,7 +64,7 @@ def test_a_key_has_about_half_of_the_places_and_gets_them_back(
 
 
 async def _until_inside(app: Waiting, count: int) -> None:
-    for _ in range(1000):
+    for _ in range(30_000):
         if app.inside == count:
             return
         await asyncio.sleep(0.002)

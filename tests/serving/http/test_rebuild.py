@@ -34,7 +34,7 @@ def test_scores_survive_a_restart(tmp_path: Path) -> None:
         before = _quality(client)
     assert (before[0]["labelled"], before[0]["accuracy"]) == (2, 0.5)
     with TestClient(app(world.service(tmp_path))) as client:
-        for _ in range(100):
+        for _ in range(2_400):
             if after := _quality(client):
                 break
             time.sleep(0.05)
@@ -43,7 +43,7 @@ def test_scores_survive_a_restart(tmp_path: Path) -> None:
 
 def _restarted(tmp_path: Path) -> list[dict[str, float]]:
     with TestClient(app(world.service(tmp_path))) as client:
-        for _ in range(100):
+        for _ in range(2_400):
             if found := _quality(client):
                 return found
             time.sleep(0.05)

@@ -186,4 +186,4 @@ def test_what_was_labelled_here_waits_no_more_though_the_server_lists_it_still(
         before = page.run(asked)
         page.press("s")
         page.until(f"{asked} > {before}")
-        page.until("document.getElementById('state').textContent", "2 labelled here · 2 waiting", seconds=3)
+        page.until("document.getElementById('state').textContent", "2 labelled here · 2 waiting")

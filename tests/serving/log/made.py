@@ -86,6 +86,8 @@ class Disk:
         """An errno: the call fails with it. A negative number: so many bytes are written before ENOSPC is met."""
         self.syncs: list[str] = []
         self.hold: threading.Event | None = None
+        self.held = threading.Event()
+        """Whether a sync has met the hold."""
         self._pwrite, self._fdatasync = os.pwrite, os.fdatasync
         patch.setattr("os.pwrite", self.pwrite)
         patch.setattr("os.fdatasync", self.fdatasync)
@@ -105,7 +107,8 @@ class Disk:
 
     def fdatasync(self, descriptor: int) -> None:
         if self.hold is not None:
-            self.hold.wait(30)
+            self.held.set()
+            self.hold.wait(120)
         fault = self._next(descriptor)
         self.syncs.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
         if fault is not None:

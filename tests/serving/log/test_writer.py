@@ -120,11 +120,11 @@ def test_the_name_of_a_new_segment_is_on_the_disk_before_a_record_in_it_is_ackno
 
 
 def test_a_full_segment_or_an_old_one_is_followed_by_a_new_one(stage: Callable[..., Stage]) -> None:
-    one = stage(segment_bytes=300, segment_s=0.2)
+    one = stage(segment_bytes=300)
 
     async def run() -> list[int]:
         numbers = [(await one.put(b"x" * 80))[0][0] for _ in range(5)]
-        await asyncio.sleep(0.3)
+        one.writer._until = 0.0  # its time is up
         numbers.append((await one.put(b"later"))[0][0])
         return [*numbers, (await one.put(b"larger than all" * 100))[0][0]]
 
@@ -138,7 +138,7 @@ def test_a_segment_closes_when_its_time_is_up_though_nothing_comes(stage: Callab
     one = stage(segment_s=0.1)
     ((number, _),) = asyncio.run(one.put(b"x"))
     path = one.node.folder / f"{number:016x}.log"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while one.closed == 0:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -194,7 +194,7 @@ def test_all_that_waits_behind_a_failure_fails_and_all_before_it_stands(
         disk.hold = threading.Event()
         disk.plan = [None, errno.EIO]
         failing = asyncio.create_task(one.put(b"failing"))
-        await asyncio.sleep(0.1)
+        await asyncio.to_thread(disk.held.wait, 60)
         behind = [asyncio.create_task(one.put(b"behind %d" % number)) for number in range(5)]
         await asyncio.sleep(0.1)
         disk.hold.set()
@@ -259,13 +259,13 @@ def test_a_caller_that_went_away_holds_up_nobody(stage: Callable[..., Stage], di
     async def run() -> None:
         disk.hold = threading.Event()
         first = asyncio.create_task(one.put(b"first"))
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(disk.held.wait, 60)
         gone = asyncio.create_task(one.put(b"gone"))  # in one commit with the next
         stays = asyncio.create_task(one.put(b"stays"))
         await asyncio.sleep(0.05)
         gone.cancel()
         disk.hold.set()
-        await asyncio.wait_for(asyncio.gather(first, stays), 20)
+        await asyncio.wait_for(asyncio.gather(first, stays), 120)
         assert gone.cancelled()
 
     asyncio.run(run())
@@ -295,12 +295,15 @@ def test_what_waits_for_the_disk_is_bounded(
     async def run() -> None:
         await one.put(b"x" * 5000)  # one that is larger than the bound is taken where nothing waits
         disk.hold = threading.Event()
+        written = asyncio.create_task(one.put(b"x"))
+        await asyncio.to_thread(disk.held.wait, 60)  # from here on all waits behind it
         tasks = [asyncio.create_task(one.put(b"x" * 300)) for _ in range(20)]
         await asyncio.sleep(0.1)
         disk.hold.set()
+        await written
         ended = await asyncio.gather(*tasks, return_exceptions=True)
         refused = [fault for fault in ended if isinstance(fault, LogError)]
-        assert len(refused) in (16, 17, 18)
+        assert len(refused) == 17
         assert "behind" in str(refused[0])
 
     asyncio.run(run())

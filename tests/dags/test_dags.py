@@ -223,7 +223,6 @@ def test_a_retrain_that_is_woken_for_nothing_trains_nothing(airflow: dict[str, s
     assert "CAUSES alert alert person" in _python(airflow, "-c", script, str(ROOT / "dags"))
 
 
-@pytest.mark.timeout(600)
 def test_a_project_is_trained_promoted_left_unchanged_and_rolled_back(airflow: dict[str, str]) -> None:
     where: Settings = load(airflow)
     first = _run(airflow, "retrain__small-reviews", {"reason": "the first"})

@@ -14,7 +14,7 @@ from tests.quick import SLUG
 
 from evertune.ledger import engine, releases, runs
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.integration
 
 AT_ONCE = {f"AIRFLOW__CORE__MIN_SERIALIZED_DAG_{what}_INTERVAL": "0" for what in ("UPDATE", "FETCH")}
 """What was parsed is stored, and what was stored is read, without the half minute that Airflow waits in between."""

@@ -36,6 +36,8 @@ def main(folder: Path) -> dict[str, Any]:
         time.sleep(payload.get("step_s", 0.0))
         files.write_text(checkpoint, str(step + 1))
         jobs.report(folder, {"step": step + 1})
+        while step + 1 == payload.get("waits_at") and not (folder / "go").exists():
+            time.sleep(0.02)
         if step + 1 == payload.get("kill_at"):
             os.kill(os.getpid(), payload.get("signal", signal.SIGKILL))
     if "fault" in payload and not (folder / "mended").exists():

@@ -43,7 +43,7 @@ def checkpoint(settings: Settings) -> int:
 
 
 def wait(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not reached():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -76,7 +76,7 @@ def test_eight_processes_that_start_at_once_make_one_worker(
 ) -> None:
     monkeypatch.setenv("TEST_IMPORT_S", "3")  # the worker imports longer than any rival looks
     rivals = [starter(settings, {"steps": 2}) for _ in range(8)]
-    found = {rival.communicate(timeout=120)[0] for rival in rivals}
+    found = {rival.communicate(timeout=280)[0] for rival in rivals}
     assert len(found) == 1
     assert len(starts(settings)) == 1
     assert (settings.jobs / "job" / "log.txt").read_text().count("---") == 1, "nor may a second one have begun"
@@ -84,12 +84,12 @@ def test_eight_processes_that_start_at_once_make_one_worker(
 
 @pytest.mark.faults
 def test_a_killed_starter_leaves_its_worker_to_the_next(settings: Settings) -> None:
-    payload = {"steps": 60, "step_s": 0.05}
+    payload = {"steps": 60, "waits_at": 3}
     first = starter(settings, payload)
-    wait(lambda: checkpoint(settings) >= 3)
+    wait(lambda: checkpoint(settings) == 3)
     kill(first)
-    reached = checkpoint(settings)
-    wait(lambda: checkpoint(settings) > reached)
+    (settings.jobs / "job" / "go").touch()
+    wait(lambda: checkpoint(settings) > 3)
     assert attach(settings, payload)["first"] == 0
     assert len(starts(settings)) == 1
 
@@ -111,12 +111,12 @@ def test_a_starter_that_is_killed_while_its_worker_imports_leaves_it_too(
 
 @pytest.mark.faults
 def test_both_killed_the_next_one_resumes(settings: Settings) -> None:
-    payload = {"steps": 40, "step_s": 0.05}
+    payload = {"steps": 40, "waits_at": 3}
     first = starter(settings, payload)
-    wait(lambda: checkpoint(settings) >= 3)
+    wait(lambda: checkpoint(settings) == 3)
     kill(first)
     os.kill(starts(settings)[0], signal.SIGKILL)
-    assert attach(settings, payload)["first"] >= 3
+    assert attach(settings, payload)["first"] == 3
     assert len(starts(settings)) == 2
 
 
@@ -136,7 +136,7 @@ def test_kills_at_random_never_make_two_workers_and_lose_no_step(settings: Setti
             kill(starters.pop(0))
             starters.append(starter(settings, payload))
         kills += 1
-    found = [json.loads(one.communicate(timeout=120)[0]) for one in starters]
+    found = [json.loads(one.communicate(timeout=280)[0]) for one in starters]
     assert kills > 5
     assert found[0] == found[1]
     assert checkpoint(settings) == 150

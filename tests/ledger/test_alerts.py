@@ -424,7 +424,7 @@ def test_many_monitors_at_once_ask_for_one_run(ledger: Engine, url: str, champio
     for one in crowd:
         one.start()
     for one in crowd:
-        one.join(60)
+        one.join(280)
     assert [one.exitcode for one in crowd] == [0] * 8
     assert len(alerts.history(ledger, "spam")) == 1
     assert len(runs.history(ledger, "spam")) == 2  # the champion's and the alert's

@@ -226,7 +226,7 @@ def test_several_processes_may_be_the_first(empty: str) -> None:
     for one in crowd:
         one.start()
     for one in crowd:
-        one.join(60)
+        one.join(280)
     assert [one.exitcode for one in crowd] == [0] * 6
     engine = engines.ready(empty)
     assert len(triggers.pending(engine, "spam")) == 6
@@ -245,7 +245,7 @@ def test_a_fork_gets_connections_of_its_own(ledger: Engine) -> None:
 
     process = FORK.Process(target=child)
     process.start()
-    process.join(30)
+    process.join(280)
     assert process.exitcode == 0
     triggers.request(ledger, "spam", Cause.CLOCK, "parent again", "now")
     assert [one.key for one in triggers.pending(ledger, "spam")] == ["parent", "child", "parent again"]
@@ -399,7 +399,7 @@ def test_kill_9_in_the_middle_of_a_transaction_leaves_nothing(
         ready_to_die = FORK.Event()
         victim = FORK.Process(target=_die_in_the_middle, args=(url, ready_to_die))
         victim.start()
-        assert ready_to_die.wait(30)
+        assert ready_to_die.wait(280)
         assert victim.pid is not None
         os.kill(victim.pid, signal.SIGKILL)
         victim.join()

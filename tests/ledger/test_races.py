@@ -201,7 +201,7 @@ def test_a_worker_stopped_and_woken_up_is_refused(ledger: Engine, url: str, star
         time.sleep(0.001 * attempt)
     taken = runs.claim(ledger, "spam", "two", 600)
     os.kill(worker.pid, signal.SIGCONT)
-    worker.join(30)
+    worker.join(280)
     assert taken is not None
     assert taken.token == 2
     assert "now belongs to two" in answer.get()

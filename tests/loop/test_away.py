@@ -19,7 +19,7 @@ from evertune.ledger import engine, releases, runs
 from evertune.records import RunStatus
 from evertune.settings import Settings
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.faults
 
 NOWHERE = "http://127.0.0.1:9"
 LEASE_S = 1

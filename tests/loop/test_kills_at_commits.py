@@ -26,7 +26,7 @@ from evertune.releases import mlflow, promote
 from evertune.releases.mlflow.store import MissingError, connect
 from evertune.settings import Settings
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.faults
 
 LEASE_S = 1
 RELEASE, VERDICT = "release", "verdict"
@@ -68,7 +68,7 @@ def attempt(tmp_path: Path, registry: Path) -> Callable[[str], tuple[Settings, i
     def call(point: str) -> tuple[Settings, int | None]:
         process = forks.Process(target=_run, args=(where, point))
         process.start()
-        process.join(120)
+        process.join(600)
         return where, process.exitcode
 
     return call

@@ -65,7 +65,6 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.timeout(600)
 def test_a_retrain_learns_from_labelled_traffic_and_is_judged_on_it(environment: Settings) -> None:
     slug = "small-reviews"
     document = small_project(retraining={"judged_share": 0.3, "frozen_margin": 0.06, "traffic_share": 0.7})

@@ -36,7 +36,6 @@ def evertune(*arguments: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, json.loads(done.stdout)
 
 
-@pytest.mark.timeout(600)
 def test_a_pass_promotes_and_the_next_one_is_unchanged(environment: Settings, tmp_path: Path) -> None:
     path = write_project(environment, small_project())
     started = time.monotonic()

@@ -15,7 +15,7 @@ from evertune.records import Decision
 from evertune.releases import mlflow
 from evertune.settings import Settings
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 
 SLUG = "question-routing"
 

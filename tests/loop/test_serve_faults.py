@@ -26,7 +26,7 @@ from tests.support import small_disk
 from evertune.ledger import engine as engines
 from evertune.ledger import segments
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.faults
 
 WORDS = "the film was very good and the story is great but it was a poor book and a bad phone"
 DEAR = {"texts": [f"{WORDS} {number}" for number in range(8)], "explain": True}
@@ -177,9 +177,9 @@ def test_without_its_ledger_it_goes_on_and_tells_it_later(
     with served.serving(installed, "--segment", "1") as running:
         ids = [running.predict().json()["predictions"][0]["id"]]
         until(lambda: segments.all(ledger))
-        before = len(segments.all(ledger))
         proxy.cut()
         until(lambda: running.metric("evertune_ledger_readable") == 0)
+        before = len(segments.all(ledger))  # what was told while it was cut has arrived, or never will
         for _ in range(3):  # segments are closed meanwhile, and keys asked for that would have to be read
             response = running.predict([WORDS] * 3)
             assert response.status_code == 200

@@ -23,7 +23,7 @@ from evertune.releases.mlflow import model_folder
 from evertune.releases.mlflow.store import CHAMPION, connect
 from evertune.settings import Settings
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 
 
 class Told(NamedTuple):

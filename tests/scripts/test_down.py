@@ -54,7 +54,7 @@ def started(environment: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 def _start(place: Embedded, children: Path) -> list[psutil.Process]:
     embedded._start(place, "airflow-scheduler")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not children.exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -100,7 +100,7 @@ def test_a_scheduler_that_was_killed_leaves_no_orphans_behind(
 ) -> None:
     scheduler, worker, trainer = started()
     scheduler.kill()
-    scheduler.wait(10)
+    scheduler.wait(120)
     assert _lives(worker)
     assert _lives(trainer)
     assert embedded.down() == []

@@ -253,7 +253,7 @@ def _child(base: Path, dataset: Path, work: Path) -> subprocess.Popen[str]:
 
 @pytest.mark.faults
 def test_kill_9_in_the_middle_then_again_gives_the_same_weights(tmp_path: Path, base: Path, dataset: Path) -> None:
-    whole, _ = _child(base, dataset, tmp_path / "whole").communicate(timeout=200)
+    whole, _ = _child(base, dataset, tmp_path / "whole").communicate(timeout=600)
     for _ in range(3):
         child = _child(base, dataset, tmp_path / "cut")
         before = _steps(tmp_path / "cut")
@@ -262,7 +262,7 @@ def test_kill_9_in_the_middle_then_again_gives_the_same_weights(tmp_path: Path, 
         child.send_signal(signal.SIGKILL)
         child.communicate()
         assert not (tmp_path / "cut" / "bundle").exists()
-    resumed, _ = _child(base, dataset, tmp_path / "cut").communicate(timeout=200)
+    resumed, _ = _child(base, dataset, tmp_path / "cut").communicate(timeout=600)
     assert "resumed from a checkpoint" in resumed
     assert resumed.splitlines()[-1] == whole.strip()
     assert len(whole.strip()) == 64

@@ -111,6 +111,31 @@ def test_what_a_type_becomes(read: Reader, kind: str) -> None:
     assert cells(found) == [["a", text] for text in (*expected, None)]
 
 
+TOKYO = pa.timestamp("s", "Asia/Tokyo")
+END_OF_TIME = 253402300799
+"""The last second of the year 9999 in UTC, which databases write for "never"; Tokyo has the year 10000 by then."""
+UNKNOWN_TO_PYTHON: dict[str, tuple[pa.Array, list[str]]] = {
+    "timestamp": (
+        pa.array([END_OF_TIME, 1704164645], TOKYO),
+        ["9999-12-31 23:59:59.000Z", "2024-01-02T12:04:05+09:00"],
+    ),
+    "date": (pa.array([2**30, 1], pa.date32()), ["<value out of range: 1073741824>", "1970-01-02"]),
+    "duration": (pa.array([2**62, 2], pa.duration("s")), ["4611686018427387904", "2.0"]),
+    "zone": (pa.array([1704164645], pa.timestamp("s", "Mars/Base")), ["2024-01-02 03:04:05.000Z"]),
+    "list": (
+        pa.array([[END_OF_TIME], [1]], pa.list_(TOKYO)),
+        ["[9999-12-31 23:59:59.000Z]", '["1970-01-01T09:00:01+09:00"]'],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNKNOWN_TO_PYTHON)
+def test_a_value_that_python_has_none_like_stands_for_itself(read: Reader, kind: str) -> None:
+    column, expected = UNKNOWN_TO_PYTHON[kind]
+    found = read("x.parquet", as_parquet({"text": ["a"] * len(column), "label": column}))
+    assert [(*row.cells, row.fault) for row in found] == [("a", text, None) for text in expected]
+
+
 def test_a_number_that_is_none_is_missing(read: Reader) -> None:
     for kind in (pa.float64(), pa.float32(), pa.float16()):
         data = as_parquet({"text": ["a", "b"], "label": pa.array([math.nan, 1], kind)})

@@ -84,7 +84,18 @@ def _values(column: pa.Array) -> list[Any]:
     except UnicodeDecodeError:
         # One bad string: take the bytes, and let each row stand for itself.
         values = [None if value is None else bytes(value) for value in column.cast(pa.binary()).to_pylist()]
+    except (OverflowError, pa.ArrowInvalid):
+        # A date beyond those that Python has, or a time in a zone that it does not know: one bad value costs no other.
+        values = [_value(column.slice(row, 1)) for row in range(len(column))]
     return values
+
+
+def _value(one: pa.Array) -> Any:
+    """The array's only value; as Arrow writes it (times in UTC) where Python has none like it."""
+    try:
+        return one.to_pylist()[0]
+    except (OverflowError, pa.ArrowInvalid):
+        return one.to_string(skip_new_lines=True).removeprefix("[").removesuffix("]")
 
 
 def _short(fault: Exception) -> str:

@@ -58,6 +58,14 @@ def test_a_mistake_in_the_code_is_told_and_its_traceback_kept(
     assert log.read_text().count("Traceback") == 2
 
 
+def test_a_traceback_is_kept_though_the_command_named_a_file_that_is_no_utf8(
+    environment: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fail(monkeypatch, ZeroDivisionError("by zero"), "caf\udce9.yaml", "--json") == 1
+    assert "ZeroDivisionError" in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert r"caf\udce9.yaml" in (environment.home / "logs" / "faults.log").read_text()
+
+
 def test_where_the_traceback_cannot_be_kept_it_is_shown(
     environment: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -105,7 +105,7 @@ def _keep_traceback(fault: Exception) -> str:
     try:
         path = settings.load().home / "logs" / "faults.log"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as kept:
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as kept:
             kept.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {shlex.join(sys.argv)}\n{text}\n")
     except (OSError, EvertuneError):
         sys.stderr.write(text)

@@ -308,7 +308,7 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UnreachableError, match="folder cannot be made"):
+    with pytest.raises(UnreachableError, match=r"folder cannot be made.* Let EVERTUNE_HOME name"):
         engines.ready(f"sqlite:///{tmp_path}/file/ledger.db")
 
 

@@ -54,10 +54,14 @@ def _parse(url: str) -> URL:
 
 def _engine(url: URL, *, upgrading: bool = False) -> Engine:
     if url.get_backend_name() == "sqlite":
+        folder = Path(str(url.database)).parent
         try:
-            Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
-            raise UnreachableError(f"The ledger's folder cannot be made: {fault}. {SET_VARIABLE}") from fault
+            raise UnreachableError(
+                f"The ledger's folder cannot be made: {folder}: {fault.strerror}. Let EVERTUNE_HOME name a folder that "
+                "can be written, or EVERTUNE_DATABASE_URL another place for the ledger."
+            ) from fault
         engine = create_engine(url, connect_args={"timeout": connections.BUSY_S}, hide_parameters=True)
         event.listen(
             engine, "connect", connections.prepare_sqlite_for_upgrade if upgrading else connections.prepare_sqlite

@@ -251,7 +251,9 @@ def test_what_cannot_be_asked_is_refused_with_advice(
 
 
 def test_a_query_that_cannot_be_asked_is_a_fault_of_the_project(ask: Ask) -> None:
-    with pytest.raises(UnfitError, match=r"unexpected_rows_expectation\(.*could not be judged.*no such column: scor"):
+    with pytest.raises(
+        UnfitError, match=r"unexpected_rows_expectation\(.*could not be judged.*no such column: scor\. Look at"
+    ):
         ask(("unexpected_rows_expectation", {"unexpected_rows_query": "SELECT * FROM {batch} WHERE scor > 3"}))
 
 

@@ -130,7 +130,7 @@ def _answer(one: Named, result: Judged, asked: Asked) -> _Answer:
     if result.error is not None:
         none = "no row meets its row_condition; " if of_none else ""
         raise UnfitError(
-            f"{one.where}: {one.kind} could not be judged: {none}{result.error} "
+            f"{one.where}: {one.kind} could not be judged: {none}{result.error.rstrip(' .')}. "
             "Look at its arguments, and whether the column holds what it is about (numbers, dates, text)."
         )
     if result.rows is None or not one.per_value:

@@ -208,6 +208,16 @@ def test_headers_without_end_behind_a_body_are_refused_too(
     assert started.answers_others()
 
 
+def test_an_answer_to_head_sends_no_body_and_leaves_the_connection_in_step(serving: Serving) -> None:
+    started = serving(Limits())
+    with httpx.Client(base_url=f"http://127.0.0.1:{started.port}", timeout=20) as client:
+        for path in ("/docs/swagger-ui-bundle.js", "/", "/nothing", "/healthz"):
+            head = client.head(path)
+            assert head.status_code == (401 if path == "/nothing" else 200)
+            assert int(head.headers["content-length"]) > 0
+            assert client.get("/healthz").json() == {"status": "ok"}
+
+
 def test_a_head_without_end_is_refused_while_an_earlier_request_is_at_work(
     serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from evertune import __version__
 from evertune.records import JsonObject
@@ -90,10 +91,16 @@ async def _http_fault(request: Request, fault: Exception) -> Response:
         return RefusedError(
             404, "unknown", "There is nothing at this path. GET /openapi.json lists what there is."
         ).response()
-    headers = dict(fault.headers or {})
-    allowed = f" Use {headers['Allow']}." if "Allow" in headers else ""
-    said = f"{request.method} is not for this path.{allowed} GET /openapi.json lists what there is."
-    return RefusedError(fault.status_code, "method", said, headers=headers).response()
+    allowed = _allowed(request)
+    said = f"{request.method} is not for this path. Use {allowed}. GET /openapi.json lists what there is."
+    return RefusedError(fault.status_code, "method", said, headers={"allow": allowed}).response()
+
+
+def _allowed(request: Request) -> str:
+    """The methods of all routes of this path; Starlette names those of the first one alone."""
+    matching = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    methods = {method for route in matching for method in route.methods}
+    return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
 
 
 async def _not_understood(_: Request, fault: Exception) -> Response:

@@ -84,6 +84,8 @@ class Guard:
             return
         arrived = asyncio.get_running_loop().time()
         status = 0
+        # The routes answer HEAD as GET: the server below this sends no body with it, whatever it is given.
+        routed = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
 
         async def counted(message: Message) -> None:
             nonlocal status
@@ -97,9 +99,9 @@ class Guard:
         end = asyncio.timeout_at(arrived + limits.deadline_s + limits.grace_s)
         try:
             async with end:
-                scope[CALL] = call = Call(self._service, await self._admitted(scope), arrived)
+                routed[CALL] = call = Call(self._service, await self._admitted(scope), arrived)
                 with self._share(call.caller):
-                    await self._app(scope, receive, counted)
+                    await self._app(routed, receive, counted)
         except GoneError:
             status = 499
         except Exception as fault:
@@ -108,7 +110,7 @@ class Guard:
             await self._refusal(fault, scope, late=end.expired()).response()(scope, receive, counted)
         finally:
             self._in_flight -= 1
-            route = getattr(scope.get("route"), "path", "none")
+            route = getattr(routed.get("route"), "path", "none")
             took = asyncio.get_running_loop().time() - arrived
             self._service.meters.request(route, _method(scope), status, took)
 

@@ -1,4 +1,8 @@
-"""What the server answers, as frozen values. A field that a newer server adds is left out on reading."""
+"""What the server answers, as frozen values: also what an older server or a newer one answers.
+
+A field that a newer server adds is left out on reading. One that older servers do not send has a default, which says
+what was so with them.
+"""
 
 from __future__ import annotations
 
@@ -127,7 +131,7 @@ class Feedback(Answer):
     """A feedback as it was kept: its words are redacted."""
 
     id: str
-    origin: Literal["expert", "import", "correction"]
+    origin: Literal["expert", "import", "correction"] = "correction"
     """Who gave it; in this order their labels count."""
     truth: str | None
     correction: str | None
@@ -188,8 +192,8 @@ class StoredPrediction(Answer):
     answered: datetime
     feedback: tuple[Feedback, ...]
     """The newest that was said of it, oldest first."""
-    feedback_total: int
-    """How often something was said of it."""
+    feedback_total: int = Field(default_factory=lambda read: len(read["feedback"]))
+    """How often something was said of it. Older servers send all of it."""
     lineage: Lineage | None
 
 

@@ -60,5 +60,5 @@ class Readiness(Answer):
 
     status: Literal["ready"]
     projects: int
-    loading: int
-    """Projects whose release is still being loaded."""
+    loading: int | None = None
+    """Projects whose release is still being loaded; ``None`` where an older server does not say."""

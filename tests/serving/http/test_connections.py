@@ -218,6 +218,19 @@ def test_an_answer_to_head_sends_no_body_and_leaves_the_connection_in_step(servi
             assert client.get("/healthz").json() == {"status": "ok"}
 
 
+def test_who_asks_for_a_websocket_is_answered_as_anybody_else(
+    serving: Serving, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The class that speaks it has none of the bounds of a connection, and refuses in plain text."""
+    started = serving(Limits())
+    asked = {"connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+    with httpx.Client(base_url=f"http://127.0.0.1:{started.port}", timeout=20) as client:
+        assert client.get("/healthz", headers=asked).json() == {"status": "ok"}
+        refused = client.get("/v1/projects", headers=asked)
+    assert (refused.status_code, refused.headers["content-type"]) == (401, "application/problem+json")
+    assert "pgrade" not in capfd.readouterr().err
+
+
 def test_a_head_without_end_is_refused_while_an_earlier_request_is_at_work(
     serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:

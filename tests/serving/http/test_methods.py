@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+import pytest
 from starlette.testclient import TestClient
 from tests.serving.http.conftest import Start
 from tests.serving.http.world import REVIEWS, bearer, predict
@@ -62,3 +63,27 @@ def test_another_method_is_told_all_that_there_are(client: TestClient) -> None:
             assert response.status_code == 405, (method, path)
             assert response.headers["allow"] == ", ".join(sorted(allowed))
             assert f"Use {response.headers['allow']}." in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"range": "bytes=x-y"},
+        {"range": "lines=1-2"},
+        {"range": "bytes=999999999-"},
+        {"range": "bytes=5-1", "if-range": '"x"'},
+        {"if-match": '"x"', "if-unmodified-since": "yesterday"},
+        {"if-none-match": "*", "if-modified-since": "x"},
+        {"accept": "text/html", "accept-encoding": "x;q=9", "te": "x"},
+        {"expect": "the-unexpected"},
+    ],
+)
+def test_headers_that_are_wrong_or_cannot_be_met_refuse_nothing_in_other_words(
+    client: TestClient, header: dict[str, str]
+) -> None:
+    for path, methods in _paths(client).items():
+        for method in ("GET", "HEAD", "DELETE"):
+            response = client.request(method, path, headers={**bearer("all"), **header})
+            assert response.status_code == (200 if method in methods | {"HEAD"} and "GET" in methods else 405), path
+            if response.is_error:
+                assert response.headers["content-type"] == "application/problem+json"

@@ -5,12 +5,13 @@ The packages are only read: nothing of them is imported.
 
 from __future__ import annotations
 
+import asyncio
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from starlette.responses import FileResponse
+from starlette.responses import Response
 
 _SCRIPT, _STYLE = "text/javascript", "text/css"
 _SWAGGER = "fastapi_offline"
@@ -41,11 +42,11 @@ ASSETS = {
 """Path → what is given out there, to whom the pages are."""
 
 
-def response(path: str) -> FileResponse:
-    """The file of this path."""
+async def response(path: str) -> Response:
+    """The file of this path, always whole: Starlette's own answer refuses a wrong ``Range`` in plain text."""
     asset = ASSETS[path]
-    headers = {"cache-control": "private, max-age=3600"}
-    return FileResponse(_folder(asset.package) / asset.file, media_type=asset.media_type, headers=headers)
+    content = await asyncio.to_thread((_folder(asset.package) / asset.file).read_bytes)
+    return Response(content, media_type=asset.media_type, headers={"cache-control": "private, max-age=3600"})
 
 
 @cache

@@ -61,6 +61,9 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
         self._end_soon()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Another protocol is asked for, and the request answered without it: no warning, or anybody fills the log."""
+
     def on_message_begin(self) -> None:
         """A head begins."""
         self._in_head, self._in_body, self._head_bytes = True, False, 0

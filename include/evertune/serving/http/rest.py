@@ -204,7 +204,7 @@ async def show_documents() -> Response:
 
 async def show_asset(request: Request) -> Response:
     """A part of the interactive documents' programs."""
-    return assets.response(request.scope["route"].path)
+    return await assets.response(request.scope["route"].path)
 
 
 for path in assets.ASSETS:

@@ -33,6 +33,7 @@ class Server(uvicorn.Server):
         on_listening: Callable[[], object] = lambda: None,
     ) -> None:
         config.http = bounded(service)
+        config.ws = "none"  # no route speaks WebSocket: who asks for it is answered as anybody else
         super().__init__(config)
         self._service, self._linger_s, self._on_listening = service, linger_s, on_listening
 

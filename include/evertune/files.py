@@ -22,6 +22,7 @@ from typing import Any
 from evertune.records import EvertuneError
 
 MANIFEST = "manifest.json"
+_GONE = ".gone"
 
 
 class CorruptError(EvertuneError):
@@ -115,6 +116,24 @@ def _replace_folder(aside: Path, path: Path) -> None:
     aside.rename(path)
     fsync(path.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Take the folder away in one step: under its name it is whole or gone, also after a kill in the middle.
+
+    What such a kill leaves under another name is what :func:`sweep` finds.
+    """
+    gone = folder.with_name(f".{folder.name}{_GONE}")
+    shutil.rmtree(gone, ignore_errors=True)
+    folder.rename(gone)
+    fsync(folder.parent)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def sweep(parent: Path) -> None:
+    """Remove what was left of folders below ``parent`` by removals that were cut off."""
+    for gone in parent.glob(f".*{_GONE}"):
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 @contextlib.contextmanager

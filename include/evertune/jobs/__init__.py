@@ -20,7 +20,7 @@ or a free lock, and then starts a worker that resumes.
 from __future__ import annotations
 
 from evertune.jobs.attachment import attach
-from evertune.jobs.folder import CancelledError, cancel, cancelled, discard, hand_over, progress, report
+from evertune.jobs.folder import CancelledError, cancel, cancelled, discard, hand_over, progress, remove, report
 from evertune.jobs.work import BUSY, worker
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "discard",
     "hand_over",
     "progress",
+    "remove",
     "report",
     "worker",
 ]

@@ -93,6 +93,17 @@ def discard(settings: Settings, key: str, part: str) -> None:
     shutil.rmtree(folder_of(settings, key) / part, ignore_errors=True)
 
 
+def remove(settings: Settings, key: str) -> bool:
+    """Remove an ended job's folder; ``False``, and all of it stays, while a worker is at work on it."""
+    folder = folder_of(settings, key)
+    if not folder.exists():
+        return True
+    with take(folder / "lock") as held:
+        if held is not None:
+            files.remove_folder(folder)
+        return held is not None
+
+
 def result(folder: Path, payload: dict[str, Any]) -> dict[str, Any] | None:
     """The job's result, where there is a whole one and it was made from this payload."""
     try:

@@ -12,6 +12,7 @@ from evertune import jobs
 from evertune.data import versions
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger import releases, runs, steps, triggers
+from evertune.loop import housekeeping
 from evertune.loop.labels import freeze
 from evertune.loop.lease import keep_lease
 from evertune.loop.outcome import unchanged
@@ -94,6 +95,7 @@ def _plan(engine: Engine, run: Run, project: Project, settings: Settings, *, for
     """Pin the world; finish the run at once where the same plan was judged against the same champion before."""
     started = time.monotonic()
     with keep_lease(engine, run, settings.lease_s):
+        housekeeping.clear(engine, settings, project.slug)  # no other run of the project is at work now
         pins = versions.pin(project, settings)
         labels = freeze(project, settings)
     if labels is not None:

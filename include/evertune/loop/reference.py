@@ -5,10 +5,10 @@ answered anew: so an answered alert does not fire again. What it was trained on 
 than of what comes; of the labelled answers, those that were judged on tell its F1. A release that came of no alert
 knows what the one before it knew. Copies count once, as in the windows that are compared with it (`copies.py`).
 
-Kept sealed at ``<home>/monitoring/<project>/<generation>``, and made again where it is gone. The traffic log does not
-keep texts for ever: once it has lost some of that traffic, the texts that the reference of a release before has kept
-are answered anew, without those trained on since. Where too few are left, the reference says what it lacks, and with
-it each report.
+Kept sealed at ``<home>/monitoring/<project>/<generation>`` as long as it is needed (`housekeeping.py`), and made again
+where it is gone. The traffic log does not keep texts for ever: once it has lost some of that traffic, the texts that
+the reference of a release before has kept are answered anew, without those trained on since. Where too few are left,
+the reference says what it lacks, and with it each report.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ import structlog
 from sqlalchemy import Engine
 
 from evertune import files
-from evertune.ledger import alerts, releases, runs, windows
-from evertune.loop import copies, learned, traffic
+from evertune.loop import ancestry, copies, learned, traffic
 from evertune.loop.followed import served_here
 from evertune.loop.learned import Labelled, Text
 from evertune.monitoring.reference import Reference
@@ -109,7 +108,7 @@ def _drifted(  # noqa: PLR0917 - whose, where, and by which rules
     engine: Engine, project: Project, settings: Settings, release: Release, labels: Labelled, near: float | None
 ) -> _Known:
     """The drifted traffic that the release or one before it came of; as much of it as is left."""
-    line, drifted = _line(engine, release)
+    line, drifted = ancestry.line(engine, release)
     if not drifted:
         return _Known([])
     fewest = project.monitoring.window.fewest_rows  # fewer could show nothing
@@ -127,35 +126,23 @@ def _drifted(  # noqa: PLR0917 - whose, where, and by which rules
     return _Known(left, _lacks(release, drifted, left, gone))
 
 
-def _line(engine: Engine, release: Release) -> tuple[list[str], list[Window]]:
-    """The runs from the release's back to the one that answered an alert, and the windows that had raised it.
-
-    Before each run came the one of what answered when it was trained. No windows where none of them answered an alert.
-    """
-    slug, run_key = release.project, release.run_key
-    made_by = {one.generation: one.run_key for one in releases.history(engine, slug)}
-    line: list[str] = []
-    while run_key not in line:
-        line.append(run_key)
-        for alert in reversed(alerts.absorbed(engine, slug, run_key)):
-            return line, [
-                window
-                for window in windows.history(engine, slug, None)
-                if window.generation == alert.generation and window.number >= alert.window
-            ]
-        run = runs.get(engine, run_key)
-        run_key = made_by.get(run.champion, run_key) if run else run_key
-    return line, []
-
-
 def _earlier(engine: Engine, settings: Settings, release: Release, line: Sequence[str]) -> Reference | None:
     """The newest reference of a release that knew the same traffic: of the same runs, before this one."""
-    for one in releases.history(engine, release.project):
-        if one.run_key in line and one.generation < release.generation:
-            found = kept(settings, release.project, one.generation)
-            if found is not None:
-                return found
+    for generation in ancestry.generations(engine, release, line):
+        if generation < release.generation and (found := kept(settings, release.project, generation)) is not None:
+            return found
     return None
+
+
+def needed(engine: Engine, settings: Settings, release: Release) -> set[int]:
+    """The generations whose references tell what the release knows: its own, and the newest that it would be made of.
+
+    For what comes after it too: a release that is trained while it answers knew the same traffic.
+    """
+    line, _ = ancestry.line(engine, release)
+    known = ancestry.generations(engine, release, line)
+    there = [one for one in known if folder_of(settings, release.project, one).is_dir()]
+    return {release.generation, *there[:1]}
 
 
 def _as_texts(sample: Sample) -> list[Text]:

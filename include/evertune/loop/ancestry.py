@@ -1,0 +1,37 @@
+"""Which runs and releases a release comes of, and the alert that one of them answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Engine
+
+from evertune.ledger import alerts, releases, runs, windows
+from evertune.records import Release, Window
+
+
+def line(engine: Engine, release: Release) -> tuple[list[str], list[Window]]:
+    """The runs from the release's back to the one that answered an alert, and the windows that had raised it.
+
+    Before each run came the one of what answered when it was trained. No windows where none of them answered an alert.
+    """
+    slug, run_key = release.project, release.run_key
+    made_by = {one.generation: one.run_key for one in releases.history(engine, slug)}
+    found: list[str] = []
+    while run_key not in found:
+        found.append(run_key)
+        for alert in reversed(alerts.absorbed(engine, slug, run_key)):
+            return found, [
+                window
+                for window in windows.history(engine, slug, None)
+                if window.generation == alert.generation and window.number >= alert.window
+            ]
+        run = runs.get(engine, run_key)
+        run_key = made_by.get(run.champion, run_key) if run else run_key
+    return found, []
+
+
+def generations(engine: Engine, release: Release, of: Sequence[str]) -> list[int]:
+    """The generations of these runs up to the release's own, newest first."""
+    history = releases.history(engine, release.project)
+    return [one.generation for one in history if one.run_key in of and one.generation <= release.generation]

@@ -147,10 +147,10 @@ def nameless(folder: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def full_disk_in_words(path: Path, what: str, variable: str = "EVERTUNE_HOME") -> Iterator[None]:
+def full_disk_in_words(path: Path, what: str, instead: str = "set EVERTUNE_HOME to a larger disk") -> Iterator[None]:
     """A full disk (or quota, or file size limit) met while ``what`` is written to ``path`` becomes one sentence.
 
-    ``variable`` is the one by which it can be had elsewhere.
+    ``instead`` says how it can be had elsewhere.
     """
     try:
         yield
@@ -161,8 +161,7 @@ def full_disk_in_words(path: Path, what: str, variable: str = "EVERTUNE_HOME") -
         free = shutil.disk_usage(there).free / 1e6
         raise EvertuneError(
             f"The disk is full: {what} needs more room at {there} than the {free:.0f} MB that are free "
-            f"({os.strerror(fault.errno)}). Nothing half-written was left. Free some, or set {variable} to a larger "
-            "disk, then run again."
+            f"({os.strerror(fault.errno)}). Nothing half-written was left. Free some, or {instead}, then run again."
         ) from fault
 
 

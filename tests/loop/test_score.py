@@ -180,8 +180,10 @@ def test_a_sink_that_fails_at_the_end_costs_no_answer(
     source = str(_file(tmp_path, TEXTS))
     with monkeypatch.context() as patch:
         patch.setattr(score_places, "_copy", full)
-        with pytest.raises(EvertuneError, match="The disk is full"):
+        with pytest.raises(EvertuneError, match="The disk is full") as told:
             scoring.score(PROJECT, source, str(tmp_path / "out.parquet"), where)
+    assert f"more room at {tmp_path} than" in str(told.value)
+    assert "EVERTUNE_HOME" not in str(told.value), "the sink lies elsewhere"
     asked = list(served.asked)
     done = scoring.score(PROJECT, source, str(tmp_path / "another.parquet"), where)
     assert (done.kept, served.asked) == (8, asked)

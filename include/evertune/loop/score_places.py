@@ -114,7 +114,7 @@ def deliver(whole: Path, to: Place, job: str) -> None:
             _copy(whole, to.system, to.path)
             return
         with _aside(to.local, job) as aside:
-            with files.full_disk_in_words(aside, "the scored file"):
+            with files.full_disk_in_words(aside, "the scored file", "name a place on a larger disk"):
                 _copy(whole, to.system, str(aside))
                 files.fsync(aside)
             aside.replace(to.local)

@@ -86,7 +86,9 @@ def _in_words(path: HubPath) -> Iterator[None]:
     home = Path(constants.HF_HOME)
     unreachable = (ConnectionError, TimeoutError, http_error, errors.LocalEntryNotFoundError)
     try:
-        with files.full_disk_in_words(home, f"what the hub's library keeps of {path.name}", "HF_HOME"):
+        with files.full_disk_in_words(
+            home, f"what the hub's library keeps of {path.name}", "set HF_HOME to a larger disk"
+        ):
             yield
     except EvertuneError:
         raise

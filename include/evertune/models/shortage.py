@@ -25,9 +25,13 @@ def shorter(longest: int) -> list[str]:
     return [f"set preparation.max_tokens below {longest}"] if longest > _SHORT else []
 
 
+class ShortageError(UnfitError):
+    """Memory ran out."""
+
+
 @contextlib.contextmanager
 def told(what: str, ways: Callable[[], Sequence[str]]) -> Iterator[None]:
-    """Turn a want of memory into :class:`UnfitError` with advice: a retry would need as much again.
+    """Turn a want of memory into :class:`ShortageError` with advice: a retry would need as much again.
 
     ``what`` was done meanwhile ("reviews was tuned"), and ``ways`` tells what makes it fit; it is asked only then.
     """
@@ -39,7 +43,7 @@ def told(what: str, ways: Callable[[], Sequence[str]]) -> Iterator[None]:
         if not _is_shortage(fault):
             raise
         first = str(fault).strip().splitlines()[:1] or [type(fault).__name__]
-        raise UnfitError(
+        raise ShortageError(
             f"Memory ran out while {what} ({first[0][:_SHOWN]}). To make it fit: {'; '.join(_asked(ways))}. "
             "If something else took the memory meanwhile, end that and run again."
         ) from fault

@@ -217,13 +217,23 @@ def test_ends_of_a_conversion_are_told_apart(tmp_path: Path, end: str, status: i
     with pytest.raises(EvertuneError, match=rf"could not be converted \(status {status:d}\)") as told:
         build._convert([sys.executable, "-c", f"import os; {end}"], tmp_path, threading.Event())
     assert type(told.value) is kind
+    assert ("dmesg" in str(told.value)) is (status == -signal.SIGKILL), "who is killed says nothing itself"
 
 
-def test_a_full_disk_may_be_empty_the_next_time(
-    shared_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (OSError(28, "No space left on device"), "No space left"),
+        (MemoryError(), "To make it fit: choose a smaller base model"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "To make it fit: choose a smaller base model"),
+    ],
+)
+def test_a_full_disk_may_be_empty_the_next_time_and_so_may_memory(  # noqa: PLR0917 - fixtures
+    shared_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    fault: Exception, said: str,
+) -> None:  # fmt: skip
     def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise fault
 
     monkeypatch.setattr(convert, "convert", full)
     monkeypatch.setattr(os, "nice", lambda _: 0)
@@ -232,7 +242,7 @@ def test_a_full_disk_may_be_empty_the_next_time(
     with pytest.raises(SystemExit) as left:
         convert.main()
     assert left.value.code == build.PASSING
-    assert "No space left" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
 
 
 def test_an_engine_of_another_processor_is_built_anew(

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from evertune import files
-from evertune.models import bundle
+from evertune.models import bundle, shortage
 from evertune.records import EvertuneError, JsonObject
 from evertune.serving.engine.native import machine
 from evertune.serving.engine.report import EngineReport
@@ -138,10 +138,17 @@ def _convert(command: list[str], aside: Path, stop: threading.Event) -> None:
             process.wait()
         if process.returncode:
             said.seek(0)
-            end = "\n".join(said.read().strip().splitlines()[-8:])
+            end = "\n".join([*said.read().strip().splitlines()[-8:], *_unsaid(process.returncode)])
             raise _kind(process.returncode)(
                 f"The bundle could not be converted (status {process.returncode}):\n{end}"
             )  # fmt: skip
+
+
+def _unsaid(status: int) -> list[str]:
+    """What a process that was ended had no time to say."""
+    if status != -signal.SIGKILL:
+        return []
+    return [f"The kernel does that where memory runs out (see dmesg). To make it fit: {shortage.LARGER}."]
 
 
 def _kind(status: int) -> type[EvertuneError]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from evertune import files
-from evertune.models import bundle
+from evertune.models import bundle, shortage
 from evertune.records import EvertuneError
 from evertune.serving.engine import build, served, trial
 from evertune.serving.engine.graphs import export, integers, quantise
@@ -227,12 +227,16 @@ def main() -> None:
     os.nice(10)
     logging.disable(logging.WARNING)
     try:
-        convert(
-            given.bundle, given.digest, given.checks, given.allowed_loss, given.out, portable=given.portable
-        )  # fmt: skip
+        with shortage.told("the bundle was converted", lambda: [shortage.LARGER]):
+            convert(
+                given.bundle, given.digest, given.checks, given.allowed_loss, given.out, portable=given.portable
+            )  # fmt: skip
+    except shortage.ShortageError as fault:
+        sys.stderr.write(f"{fault}\n")
+        raise SystemExit(build.PASSING) from fault
     except EvertuneError as fault:
         raise SystemExit(str(fault)) from fault
-    except (OSError, MemoryError) as fault:
+    except OSError as fault:
         sys.stderr.write(f"{type(fault).__name__}: {fault}\n")
         raise SystemExit(build.PASSING) from fault
 

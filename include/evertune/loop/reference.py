@@ -114,7 +114,7 @@ def _drifted(  # noqa: PLR0917 - whose, where, and by which rules
     fewest = project.monitoring.window.fewest_rows  # fewer could show nothing
     texts, gone, trained = _texts(engine, settings, drifted, labels, near)
     texts = _as_mixed(texts, trained, labels, fewest)
-    if texts and not gone:
+    if texts and not gone and (not trained or len(texts) >= fewest):
         return _Known(texts)
     if (earlier := _earlier(engine, settings, release, line)) is not None:
         kept = _as_texts(earlier.kept)

@@ -52,7 +52,16 @@ def test_an_alert_is_told_with_what_changed_and_what_is_to_be_done(
         found(1, findings=(MOVED,), faded=(Signal.F1,)),
         found(2, findings=(MOVED,), evidence=9e5, raised=(Signal.EMBEDDING,), lacks="Much is gone."),
     )
-    watched = Watched(project="small-reviews", windows=(), tested=tested, lost=3, unreported=2, alert=ALERT, wakes=True)
+    watched = Watched(
+        project="small-reviews",
+        windows=(),
+        tested=tested,
+        lost=3,
+        unreported=2,
+        alert=ALERT,
+        wakes=True,
+        held_back="these are quiet hours (22:00 to 06:00, UTC)",
+    )
     told = run(where, monkeypatch, watched)
     assert "not tested: an older release" in told
     assert "ALERT: embedding" in told
@@ -61,6 +70,7 @@ def test_an_alert_is_told_with_what_changed_and_what_is_to_be_done(
     assert "3 records were passed over" in told
     assert "2 of the newest windows have no report" in told
     assert "Alert drift-1-2 (embedding) is triggered. A retrain is asked for" in told
+    assert "is not begun yet: these are quiet hours (22:00 to 06:00, UTC)." in told
     assert "40% of the traffic is of a new kind." in told
     assert "evertune run small-reviews" in told
 

@@ -28,6 +28,7 @@ from evertune.loop import labels, monitor, reference, window_findings, window_re
 from evertune.loop.claim import claim
 from evertune.loop.learned import Labelled, Text
 from evertune.loop.monitor import Watched
+from evertune.loop.status import status
 from evertune.monitoring import workspace
 from evertune.monitoring.detect import detect
 from evertune.project import Project
@@ -748,9 +749,11 @@ def test_nobody_is_woken_for_what_somebody_works_on_or_what_failed(loop: Loop) -
     run = runs.claim(loop.ledger, "spam", "two", 600)
     assert run is not None
     assert not monitor.wakes(PROJECT, loop.where)
+    assert monitor.held_back(loop.ledger, PROJECT) == "", "it is begun"
     runs.fail(loop.ledger, run, "the disk is full")
     assert len(triggers.pending(loop.ledger, "spam")) == 1
     assert not monitor.wakes(PROJECT, loop.where)  # else it would fail every quarter of an hour
+    assert "came to nothing, and the next is due at 20" in monitor.held_back(loop.ledger, PROJECT)
 
 
 def failed(loop: Loop, ago: timedelta) -> None:
@@ -781,6 +784,9 @@ def test_in_quiet_hours_nobody_is_woken_whether_it_is_begun_or_begun_again(loop:
     failed(loop, timedelta(hours=2))
     assert monitor.wakes(PROJECT, loop.where)
     assert not monitor.wakes(quiet, loop.where)
+    assert "these are quiet hours (00:00 to 00:00" in loop.watch(quiet).held_back
+    assert "these are quiet hours" in status(quiet, loop.where).held_back
+    assert monitor.held_back(loop.ledger, PROJECT) == ""
 
 
 def test_a_retrain_that_is_begun_again_counts_again_in_its_week(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -789,6 +795,7 @@ def test_a_retrain_that_is_begun_again_counts_again_in_its_week(loop: Loop, monk
     for wakes in (True, True, False):
         failed(loop, timedelta(days=1))
         assert monitor.wakes(PROJECT, loop.where) is wakes  # three a week
+    assert "there were 3 in the last seven days, 3 are allowed" in monitor.held_back(loop.ledger, PROJECT)
     assert monitor.wakes(with_policy(retrains_per_week=4), loop.where)
     assert not monitor.wakes(with_policy(retrains_per_week=0), loop.where)
     now = datetime.now(UTC)
@@ -819,6 +826,7 @@ def test_an_alert_that_comes_while_a_run_is_at_work_waits_for_the_next(loop: Loo
     watched = loop.watch()
     assert watched.alert is not None
     assert (watched.alert.status, watched.wakes) == (AlertStatus.TRIGGERED, False)
+    assert watched.held_back == "a run is at work that was begun without it"
     verdict = Verdict(decision=Decision.REJECT, reasons=("no better",))
     runs.finish(loop.ledger, run, Outcome(run_key=run.key, project="spam", method="full", verdict=verdict))
     assert loop.watch().wakes

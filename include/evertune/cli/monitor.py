@@ -42,6 +42,8 @@ def _show(watched: Watched) -> None:
         _say(f"Alert {alert.key} ({', '.join(alert.signals)}) is {alert.status}. {alert.ruling}")
         for sentence in alert.explanation.sentences if alert.explanation else ():
             _say(f"  {sentence}")
+    if watched.held_back:
+        _say(f"The retrain that was asked for is not begun yet: {watched.held_back}.")
     if watched.wakes:
         _say(f"A retrain waits: `evertune run {watched.project}`, or the next run of retrain__{watched.project}.")
 

@@ -46,7 +46,8 @@ def command(
     output.people.print(table)
     for one in found:
         asked = f"the next run is asked for: {'; '.join(one.asked)}" if one.asked else ""
-        for told in (asked, one.mended, one.fault, *map(_told, one.servers)):
+        held = f"the retrain that an alert asked for is not begun yet: {one.held_back}" if one.held_back else ""
+        for told in (asked, held, one.mended, one.fault, *map(_told, one.servers)):
             if told:
                 output.people.print(f"{one.project}: {told}", markup=False, highlight=False, soft_wrap=True)
     for fault in faults:

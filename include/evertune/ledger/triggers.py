@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
@@ -65,7 +65,14 @@ def find(session: Session, project: str, key: str) -> TriggerRow | None:
 
 
 def unheard(engine: Engine, project: str) -> bool:
-    """Whether an alert asked for a run and it is time to wake somebody for it.
+    """Whether an alert asked for a run and it is time to wake somebody for it."""
+    since = unheard_from(engine, project)
+    with reading(engine) as session:
+        return since is not None and clock(session) >= since
+
+
+def unheard_from(engine: Engine, project: str) -> datetime | None:
+    """From when on somebody is to be woken for a run that an alert asked for; ``None`` where none is asked for.
 
     At once where nobody has begun it; where its last run failed, or its owner is gone, after a pause that doubles each
     time: a project whose schedule is off has no clock that would come by, and what fails must not fail all day.
@@ -76,10 +83,11 @@ def unheard(engine: Engine, project: str) -> bool:
     with reading(engine) as session:
         begun = session.scalars(asked).all()
         last = session.scalar(select(RunRow).where(RunRow.project == project).order_by(RunRow.id.desc()).limit(1))
+        if not begun:
+            return None
         if last is None or 0 in begun:
-            return bool(begun)
-        since = clock(session) - (last.ended or last.lease_until)
-        return any(since >= pause(runs) for runs in begun)
+            return datetime.min.replace(tzinfo=UTC)
+        return (last.ended or last.lease_until) + min(map(pause, begun))
 
 
 def pause(runs: int) -> timedelta:

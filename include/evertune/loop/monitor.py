@@ -11,18 +11,21 @@ import contextlib
 import structlog
 from sqlalchemy import Engine
 
-from evertune.ledger import alerts, releases, runs, triggers, windows
+from evertune.ledger import alerts, releases, runs, windows
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger.alerts import AlertEntry, Standing
 from evertune.loop import labels, learned, notify, traffic, window_findings
 from evertune.loop import reference as references
 from evertune.loop.followed import served_here
 from evertune.loop.labels import Usable
+from evertune.loop.waking import held_back, wakes
 from evertune.loop.window_findings import Tested
 from evertune.monitoring import policy
 from evertune.project import Project
 from evertune.records import Alert, EvertuneError, Record, Window
 from evertune.settings import Settings
+
+__all__ = ["Watched", "decide", "held_back", "report", "wakes", "watch", "window"]
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +46,8 @@ class Watched(Record):
     """Of the release that answers: that the policy ruled on now, or that a retrain was asked for before."""
     wakes: bool
     """Whether a retrain for drift is asked for that nobody works on yet."""
+    held_back: str = ""
+    """Why one that is asked for is not begun now, in words; empty where nothing holds it back."""
 
 
 def watch(project: Project, settings: Settings, serve: references.Serve = served_here) -> Watched:
@@ -60,6 +65,7 @@ def watch(project: Project, settings: Settings, serve: references.Serve = served
         unreported=sum(bool(one.findings) and not one.report for one in windows.history(engine, project.slug)),
         alert=alert,
         wakes=wakes(project, settings),
+        held_back=held_back(engine, project),
     )
 
 
@@ -140,24 +146,3 @@ def _reconcile(engine: Engine, project: Project, settings: Settings) -> None:
         mlflow.reconcile(settings, project.slug, engine)
     except (EvertuneError, OSError) as fault:
         log.warning("monitor.alias", project=project.slug, reason=str(fault))
-
-
-def wakes(project: Project, settings: Settings) -> bool:
-    """Whether a retrain for drift is asked for and nobody works on the project: then somebody must be woken.
-
-    Asked of the ledger and not of the ruling, so that a wake-up which got lost is made up for at the next look. For a
-    run that failed somebody is woken again after a pause, or it would fail every quarter of an hour. Whenever it is,
-    the policy's quiet hours and its limit a week hold. The limit is not asked for a run whose owner is gone: taking it
-    over begins none, and its own begin may have used the week up.
-    """
-    engine = ledger_engine.ready(settings.database_url)
-    alerts.settle(engine, project.slug)
-    if not triggers.unheard(engine, project.slug) or alerts.working(engine, project.slug):
-        return False
-    with ledger_engine.reading(engine) as session:
-        now, begun = ledger_engine.clock(session), triggers.begun_for_alerts(session, project.slug)
-    if runs.active(engine, project.slug) is not None:
-        begun = []
-    if why := policy.holds(begun, project.monitoring.policy, now):
-        log.info("monitor.not_woken", project=project.slug, reason=why)
-    return not why

@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 from evertune.ledger import engine as ledger_engine
 from evertune.ledger import releases, runs, servers, triggers
 from evertune.ledger.servers import Server
+from evertune.loop.waking import held_back
 from evertune.project import Project
 from evertune.records import EvertuneError, Record, Release, Run
 from evertune.settings import Settings
@@ -22,6 +23,8 @@ class ProjectStatus(Record):
     """Key of the run that waits for a person's yes."""
     asked: tuple[str, ...]
     """Why the next run is asked for, by requests that no run has answered yet."""
+    held_back: str
+    """Why a retrain that an alert asked for is not begun now; empty where nothing holds one back."""
     last_run: str | None
     last_verdict: str | None
     last_error: str | None
@@ -46,6 +49,7 @@ def status(project: Project, settings: Settings) -> ProjectStatus:
         active=runs.active(engine, project.slug),
         awaiting_approval=waiting.key if waiting else None,
         asked=tuple(dict.fromkeys(trigger.reason for trigger in triggers.pending(engine, project.slug))),
+        held_back=held_back(engine, project),
         last_run=last.key if last else None,
         last_verdict=last.decision if last else None,
         last_error=last.message if last else None,

@@ -27,9 +27,10 @@ from airflow.sdk import DAG, CronTriggerTimetable, chain, task
 
 from evertune_dags import projects
 from evertune_dags.assets import drift_alert
+from evertune_dags.buttons import DriftReport
 from evertune_dags.notices import FailedTask, last
 from evertune_dags.retries import RETRIES
-from evertune_dags.tasks import DriftReport, check_windows, cut_windows, decide, wake
+from evertune_dags.tasks import check_windows, cut_windows, decide, wake
 
 
 def build(slug: str, cron: str, doc: str | None, tags: list[str], **settings: Any) -> DAG:

@@ -31,9 +31,10 @@ from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, P
 from evertune.project import Project
 from evertune_dags import projects
 from evertune_dags.assets import champion, drift_alert
+from evertune_dags.buttons import DataDocs
 from evertune_dags.notices import FailedTask, last
 from evertune_dags.retries import RETRIES
-from evertune_dags.tasks import AS_IN_FILE, DataDocs, claim, perform, tell
+from evertune_dags.tasks import AS_IN_FILE, claim, perform, tell
 
 
 def params() -> dict[str, Param]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from airflow.sdk import BaseOperatorLink, get_current_context
+from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from evertune import settings
@@ -19,26 +19,6 @@ from evertune_dags.retries import translated
 log = logging.getLogger("evertune")
 
 AS_IN_FILE = "as in the project file"
-
-
-class DataDocs(BaseOperatorLink):  # type: ignore[misc]  # Airflow's classes are not typed for mypy here
-    """Button of the task `validate`: Great Expectations' page on the rows of this run."""
-
-    name = "Data Docs"
-
-    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's interface
-        """What the task pushed; empty where it was cut off before."""
-        return str(ti_key.xcom_pull(task_ids=ti_key.task_id, key="data_docs") or "")
-
-
-class DriftReport(BaseOperatorLink):  # type: ignore[misc]  # Airflow's classes are not typed for mypy here
-    """Button of the task `report`: Evidently's page on the newest window that was tested."""
-
-    name = "Drift report"
-
-    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's interface
-        """What the task pushed; empty where there is no report yet."""
-        return str(ti_key.xcom_pull(task_ids=ti_key.task_id, key="report") or "")
 
 
 def claim(slug: str) -> str:

@@ -108,7 +108,7 @@ def test_a_monitor_without_traffic_wakes_nobody(airflow: dict[str, str]) -> None
 
 def test_the_button_of_the_task_leads_to_the_newest_report(airflow: dict[str, str], tmp_path: Path) -> None:
     script = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from evertune_dags import tasks\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); from evertune_dags import buttons, tasks\n"
         "from evertune.loop import monitor\n"
         "pushed = {}\n"
         "class Task:\n"
@@ -118,9 +118,9 @@ def test_the_button_of_the_task_leads_to_the_newest_report(airflow: dict[str, st
         "def fail(*_): raise RuntimeError('no window after the second can be tested')\n"
         "monitor.report = lambda *_: []\n"
         "tasks.get_current_context = lambda: {'ti': Task()}\n"
-        "print('LINK', tasks.DriftReport().get_link(None, ti_key=Task()) or 'none')\n"
+        "print('LINK', buttons.DriftReport().get_link(None, ti_key=Task()) or 'none')\n"
         "pushed.clear(); tasks.check_windows('small-reviews')\n"
-        "print('LINK', tasks.DriftReport().get_link(None, ti_key=Task()))\n"
+        "print('LINK', buttons.DriftReport().get_link(None, ti_key=Task()))\n"
         "pushed.clear(); monitor.report = fail\n"
         "try: tasks.check_windows('small-reviews')\n"
         "except Exception as fault: print('LINK', pushed['report'], fault)\n"

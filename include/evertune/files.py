@@ -121,19 +121,21 @@ def _replace_folder(aside: Path, path: Path) -> None:
 def remove_folder(folder: Path) -> None:
     """Take the folder away in one step: under its name it is whole or gone, also after a kill in the middle.
 
-    What such a kill leaves under another name is what :func:`sweep` finds.
+    Raises :class:`OSError` where not all of it can be removed. What that, or a kill, leaves under another name is what
+    :func:`sweep` finds.
     """
     gone = folder.with_name(f".{folder.name}{_GONE}")
-    shutil.rmtree(gone, ignore_errors=True)
     folder.rename(gone)
     fsync(folder.parent)
-    shutil.rmtree(gone, ignore_errors=True)
+    shutil.rmtree(gone)
 
 
-def sweep(parent: Path) -> None:
-    """Remove what was left of folders below ``parent`` by removals that were cut off."""
-    for gone in parent.glob(f".*{_GONE}"):
+def sweep(parent: Path) -> list[Path]:
+    """Remove what was left of folders below ``parent`` by removals that were cut off; returns what still stays."""
+    left = list(parent.glob(f".*{_GONE}"))
+    for gone in left:
         shutil.rmtree(gone, ignore_errors=True)
+    return [gone for gone in left if gone.exists()]
 
 
 @contextlib.contextmanager

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine
 
-from evertune.ledger import events, segments, windows
+from evertune.ledger import events, segments, triggers, windows
 from evertune.ledger.cutting import Outline, Pending
-from evertune.ledger.engine import clock, writing
+from evertune.ledger.engine import clock, reading, writing
 from evertune.ledger.segments import Segment
 from evertune.ledger.tables import ReleaseRow
 from evertune.project.monitoring_options import WindowOptions
@@ -59,3 +59,10 @@ def released(ledger: Engine, run: Run, generation: int = 1) -> None:
         )  # fmt: skip
         session.add(row)
         events.append(session, run.project, events.Kind.RELEASE, events.release_payload(row))
+
+
+def unheard(ledger: Engine, project: str) -> bool:
+    """Whether an alert asked for a run and it is time to wake somebody for it."""
+    since = triggers.unheard_from(ledger, project)
+    with reading(ledger) as session:
+        return since is not None and clock(session) >= since

@@ -12,7 +12,7 @@ from benchmarks._rounds import BAD
 from benchmarks.triggers import play
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
-from tests.ledger.made import released, window
+from tests.ledger.made import released, unheard, window
 
 from evertune.ledger import alerts, events, runs, triggers, windows
 from evertune.ledger import engine as engines
@@ -346,7 +346,7 @@ def test_a_rollback_closes_what_accused_the_release_that_it_took_away(ledger: En
 
     rollback(ledger, "spam", "ann", reason="it is worse")
     assert runs.claim(ledger, "spam", "two", 60) is None, "whoever was woken for it finds nothing to do"
-    assert not triggers.unheard(ledger, "spam")
+    assert not unheard(ledger, "spam")
     assert alerts.rule(ledger, "spam", yes) is None
     assert len(runs.history(ledger, "spam")) == 1  # the champion's
     told = alerts.history(ledger, "spam")[0]

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine, select
+from tests.ledger.made import unheard
 
 from evertune.ledger import runs, triggers
 from evertune.ledger.engine import clock, reading, writing
@@ -61,11 +62,11 @@ def ago(ledger: Engine, column: str, passed: timedelta) -> None:
 
 
 def test_who_has_begun_nothing_is_woken_at_once(ledger: Engine) -> None:
-    assert not triggers.unheard(ledger, "spam")
+    assert not unheard(ledger, "spam")
     triggers.request(ledger, "spam", Cause.CLOCK, "night", "night")
-    assert not triggers.unheard(ledger, "spam")
+    assert not unheard(ledger, "spam")
     triggers.request(ledger, "spam", Cause.ALERT, "drift", "drift")
-    assert triggers.unheard(ledger, "spam")
+    assert unheard(ledger, "spam")
 
 
 @pytest.mark.parametrize(("failures", "hours"), [(1, 1), (2, 2), (3, 4), (7, 24)])
@@ -76,21 +77,21 @@ def test_for_a_run_that_failed_somebody_is_woken_after_a_growing_pause(
     for _ in range(failures):
         run = runs.claim(ledger, "spam", "one", 60)
         assert run is not None
-        assert not triggers.unheard(ledger, "spam")
+        assert not unheard(ledger, "spam")
         runs.fail(ledger, run, "the disk is full")
     ago(ledger, "ended", timedelta(hours=hours - 0.1))
-    assert not triggers.unheard(ledger, "spam")
+    assert not unheard(ledger, "spam")
     ago(ledger, "ended", timedelta(hours=hours))
-    assert triggers.unheard(ledger, "spam")
+    assert unheard(ledger, "spam")
 
 
 def test_for_a_run_whose_owner_is_gone_somebody_is_woken(ledger: Engine) -> None:
     triggers.request(ledger, "spam", Cause.ALERT, "drift", "drift")
     runs.claim(ledger, "spam", "one", 60)
     ago(ledger, "lease_until", timedelta(minutes=50))
-    assert not triggers.unheard(ledger, "spam")
+    assert not unheard(ledger, "spam")
     ago(ledger, "lease_until", timedelta(hours=1))
-    assert triggers.unheard(ledger, "spam")
+    assert unheard(ledger, "spam")
 
 
 def test_the_pause_is_a_day_at_most_however_often_it_failed() -> None:

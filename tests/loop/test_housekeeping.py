@@ -19,7 +19,7 @@ from evertune.ledger.tables import RunRow
 from evertune.loop import housekeeping, reference
 from evertune.loop.claim import claim
 from evertune.project.load import load
-from evertune.records import Cause, Evidence, Outcome, Run, RunStatus
+from evertune.records import Cause, Evidence, Outcome, Release, Run, RunStatus, UnreachableError
 from evertune.releases import promote
 from evertune.settings import Settings
 
@@ -235,14 +235,67 @@ def test_a_run_clears_up_when_it_begins(warm: Settings, monkeypatch: pytest.Monk
     assert seen == ["night"]
 
 
-def test_a_disk_that_cannot_be_cleared_holds_up_no_run(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = home.rejected(3)
-    home.release(1)
+def test_what_cannot_be_removed_holds_up_neither_the_run_nor_what_is_older(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oldest, roots, *newest = home.rejected(4)
+    for generation in (1, 2, 3):
+        home.release(generation)
+    monkeypatch.setattr(housekeeping, "RUNS", 5)
+    remove = files.remove_folder
 
-    def refused(_: Path) -> None:
-        raise PermissionError(13, "not yours")
+    def refused(folder: Path) -> None:
+        if folder.name in {roots, "1", "digest 1"}:
+            raise PermissionError(13, "not yours")
+        remove(folder)
 
     monkeypatch.setattr(files, "remove_folder", refused)
     home.clear()
-    assert set(made) <= home.runs()
-    assert jobs.progress(home.where, made[0]) == {}
+    assert oldest not in home.runs()
+    assert {roots, *newest} <= home.runs()
+    assert home.references() == ["1", "2", "3"]
+    assert jobs.progress(home.where, roots) == {}
+
+
+def test_what_is_left_of_a_folder_is_told_each_time(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    oldest, *newest = home.rejected(3)
+    rmtree = shutil.rmtree
+
+    def stays(folder: Path, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise PermissionError(13, "not yours")
+
+    monkeypatch.setattr(shutil, "rmtree", stays)
+    home.clear()
+    assert f"{home.where.jobs / oldest} " in capsys.readouterr().out
+    home.clear()
+    assert f"{home.where.jobs}/.{oldest}.gone" in capsys.readouterr().out
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    home.clear()
+    assert home.runs() == set(newest)
+
+
+def test_a_folder_that_a_person_has_put_on_another_disk_is_theirs(home: Home, tmp_path: Path) -> None:
+    made = home.rejected(3)
+    for kind in (home.where.runs, home.where.jobs):
+        there = tmp_path / "other disk" / kind.name
+        shutil.move(kind / made[0], there)
+        (kind / made[0]).symlink_to(there)
+    home.clear()
+    assert home.runs() == set(made)
+
+
+def test_nothing_goes_while_the_ledger_cannot_tell_what_is_needed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    for generation in (1, 2, 3):
+        home.release(generation)
+
+    def away(*_: object) -> Release:
+        raise UnreachableError("the ledger did not answer")
+
+    monkeypatch.setattr(promote, "target", away)
+    with pytest.raises(UnreachableError):
+        home.clear()
+    assert home.references() == ["1", "2", "3"]
+    assert len(home.runs()) == 3

@@ -96,7 +96,7 @@ def discard(settings: Settings, key: str, part: str) -> None:
 def remove(settings: Settings, key: str) -> bool:
     """Remove an ended job's folder; ``False``, and all of it stays, while a worker is at work on it."""
     folder = folder_of(settings, key)
-    if not folder.exists():
+    if not folder.is_dir() or folder.is_symlink():
         return True
     with take(folder / "lock") as held:
         if held is not None:

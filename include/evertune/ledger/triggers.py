@@ -64,13 +64,6 @@ def find(session: Session, project: str, key: str) -> TriggerRow | None:
     return session.scalar(select(TriggerRow).where(TriggerRow.project == project, TriggerRow.key == key))
 
 
-def unheard(engine: Engine, project: str) -> bool:
-    """Whether an alert asked for a run and it is time to wake somebody for it."""
-    since = unheard_from(engine, project)
-    with reading(engine) as session:
-        return since is not None and clock(session) >= since
-
-
 def unheard_from(engine: Engine, project: str) -> datetime | None:
     """From when on somebody is to be woken for a run that an alert asked for; ``None`` where none is asked for.
 

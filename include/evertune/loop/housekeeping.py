@@ -16,7 +16,10 @@ Each folder goes in one step, so that a kill leaves it whole or gone.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import structlog
 from sqlalchemy import Engine
@@ -26,7 +29,7 @@ from evertune.ledger import engine as ledger_engine
 from evertune.ledger import releases, runs, windows
 from evertune.ledger.runs import RunEntry
 from evertune.loop import reference
-from evertune.records import EvertuneError, Release, RunStatus
+from evertune.records import Release, RunStatus
 from evertune.releases import promote
 from evertune.settings import Settings
 
@@ -42,11 +45,30 @@ def clear(engine: Engine, settings: Settings, slug: str) -> None:
     What cannot be removed is logged and tried again by the next run: it only takes room.
     """
     needed = _needed(engine, slug)
-    for part in (_runs, _references, _bundles):
-        try:
-            part(engine, settings, slug, needed)
-        except (OSError, files.BusyError) as fault:
-            log.warning("housekeeping.later", project=slug, reason=str(fault))
+    _runs(engine, settings, slug, needed)
+    _references(engine, settings, slug, needed)
+    _bundles(engine, settings, slug, needed)
+
+
+@contextlib.contextmanager
+def _later(what: Path) -> Iterator[None]:
+    """One thing that cannot be removed is told and holds up neither the run nor what is older."""
+    try:
+        yield
+    except (OSError, files.BusyError) as fault:
+        log.warning("housekeeping.later", folder=str(what), reason=str(fault))
+
+
+def _sweep(folder: Path) -> None:
+    for left in files.sweep(folder):
+        log.warning("housekeeping.later", folder=str(left), reason="not all of it may be removed by who runs this")
+
+
+def _remove(folder: Path) -> None:
+    # A link was put there by a person, who has the folder on another disk and clears up there.
+    if folder.is_dir() and not folder.is_symlink():
+        files.remove_folder(folder)
+        log.info("housekeeping.removed", folder=str(folder))
 
 
 def _needed(engine: Engine, slug: str) -> list[Release]:
@@ -56,14 +78,14 @@ def _needed(engine: Engine, slug: str) -> list[Release]:
         return []
     try:
         return [current, promote.target(engine, slug)]
-    except EvertuneError:  # none to go back to
+    except promote.NothingBeforeError:
         return [current]
 
 
 def _runs(engine: Engine, settings: Settings, slug: str, needed: list[Release]) -> None:
     folders = [settings.runs, settings.jobs]
     for folder in folders:
-        files.sweep(folder)
+        _sweep(folder)
     names = {path.name for folder in folders for path in folder.glob(f"{slug}-*")}
     found = [run for name in names if (run := runs.get(engine, name)) is not None and run.project == slug]
     found.sort(key=lambda run: run.created, reverse=True)
@@ -71,10 +93,11 @@ def _runs(engine: Engine, settings: Settings, slug: str, needed: list[Release]) 
         now = ledger_engine.clock(session)
     live = {release.run_key for release in needed}
     for run in found[RUNS:]:
-        if run.key not in live and _is_over(run, now) and jobs.remove(settings, run.key):
-            if (settings.runs / run.key).exists():
-                files.remove_folder(settings.runs / run.key)
-            log.info("housekeeping.run", run=run.key)
+        if run.key in live or not _is_over(run, now):
+            continue
+        with _later(settings.jobs / run.key):
+            if jobs.remove(settings, run.key):
+                _remove(settings.runs / run.key)
 
 
 def _is_over(run: RunEntry, now: datetime) -> bool:
@@ -88,23 +111,22 @@ def _references(engine: Engine, settings: Settings, slug: str, needed: list[Rele
     folder = reference.folder_of(settings, slug, 0).parent
     if not folder.is_dir():
         return
-    with files.lock(folder / ".lock"):  # as whoever makes one
-        files.sweep(folder)
+    with _later(folder), files.lock(folder / ".lock"):  # as whoever makes one
+        _sweep(folder)
         there = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
         keep = {number for release in needed for number in reference.needed(engine, settings, release)}
         untested = windows.untested(engine, slug)  # the oldest, and generations only rise
         for number in there[:-REFERENCES]:
             if number not in keep and (untested is None or number < untested.generation):
-                files.remove_folder(reference.folder_of(settings, slug, number))
-                log.info("housekeeping.reference", project=slug, generation=number)
+                with _later(folder / str(number)):
+                    _remove(folder / str(number))
 
 
 def _bundles(engine: Engine, settings: Settings, slug: str, needed: list[Release]) -> None:
     """Those that were fetched to be judged against."""
     folder = settings.home / "bundles"
-    files.sweep(folder)
+    _sweep(folder)
     keep = {one.digest for one in [*needed, *releases.current_of_all(engine).values()]}
     for digest in {one.digest for one in releases.history(engine, slug)} - keep:
-        if (folder / digest).is_dir():
-            files.remove_folder(folder / digest)
-            log.info("housekeeping.bundle", project=slug, digest=digest)
+        with _later(folder / digest):
+            _remove(folder / digest)

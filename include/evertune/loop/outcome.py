@@ -61,7 +61,8 @@ def unchanged(
     """The outcome of a run that found its plan done before: the earlier one's numbers, with nothing trained."""
     told = {"run_key": run.key, "verdict": verdict, "release": current, "seconds": {}, "awaiting_approval": False}
     if earlier is not None:
-        return earlier.model_copy(update=told)
+        there = tuple(picture for picture in earlier.pictures if Path(picture).exists())  # an old run's folder goes
+        return earlier.model_copy(update={**told, "pictures": there})
     return Outcome.model_validate({"project": project.slug, "method": project.tuning.method, **told})
 
 

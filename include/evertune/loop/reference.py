@@ -139,7 +139,7 @@ def needed(engine: Engine, settings: Settings, release: Release) -> set[int]:
 
     For what comes after it too: a release that is trained while it answers knew the same traffic.
     """
-    line, _ = ancestry.line(engine, release)
+    line, _ = ancestry.runs_back_to_an_alert(engine, release)
     known = ancestry.generations(engine, release, line)
     there = [one for one in known if folder_of(settings, release.project, one).is_dir()]
     return {release.generation, *there[:1]}

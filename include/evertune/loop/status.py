@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
+from evertune.ledger import alerts, releases, runs, servers, triggers
 from evertune.ledger import engine as ledger_engine
-from evertune.ledger import releases, runs, servers, triggers
 from evertune.ledger.servers import Server
 from evertune.loop.waking import held_back
 from evertune.project import Project
@@ -40,6 +40,7 @@ def status(project: Project, settings: Settings) -> ProjectStatus:
     """Look at the ledger, set right what MLflow's alias says wrong, and tell."""
     engine = ledger_engine.ready(settings.database_url)
     mended, fault = _reconcile(settings, project.slug, engine)
+    alerts.settle(engine, project.slug)  # what accuses a release that no longer answers asks for nothing any more
     history = runs.history(engine, project.slug, limit=1)
     last = history[0] if history else None
     waiting = runs.awaiting(engine, project.slug)

@@ -33,6 +33,7 @@ class ShortageError(UnfitError):
 def told(what: str, ways: Callable[[], Sequence[str]]) -> Iterator[None]:
     """Turn a want of memory into :class:`ShortageError` with advice: a retry would need as much again.
 
+    Only where something else took the memory meanwhile does another try help, which the advice says too.
     ``what`` was done meanwhile ("reviews was tuned"), and ``ways`` tells what makes it fit; it is asked only then.
     """
     try:

@@ -25,6 +25,10 @@ PROMOTE = "promote"
 ROLLBACK = "rollback"
 
 
+class NothingBeforeError(EvertuneError):
+    """There is no generation to go back to."""
+
+
 class RolledBackError(EvertuneError):
     """The gate would bring back a model that a person took out of service."""
 
@@ -73,7 +77,7 @@ def target(engine: Engine, project: str, to: int | None = None, *, expected: int
     """The generation that :func:`rollback` would go back to, for a look at it before.
 
     Without ``to``, that is the newest one whose model is neither the present one nor itself rolled back, so that
-    going back twice goes back two models. Raises :class:`StaleError` as that does.
+    going back twice goes back two models. Raises :class:`StaleError` as that does, and :class:`NothingBeforeError`.
     """
     with reading(engine) as session:
         past = _history(session, project)
@@ -195,7 +199,7 @@ def _rolled_back(past: Sequence[ReleaseRow]) -> set[str]:
 
 def _target(past: Sequence[ReleaseRow], project: str, to: int | None) -> ReleaseRow:
     if not past:
-        raise EvertuneError(f"{project} has no release yet: there is nothing to go back from.")
+        raise NothingBeforeError(f"{project} has no release yet: there is nothing to go back from.")
     present, banned = past[-1], _rolled_back(past)
     others = [release for release in past if release.digest != present.digest]
     if to is not None:
@@ -205,7 +209,7 @@ def _target(past: Sequence[ReleaseRow], project: str, to: int | None) -> Release
     if not others:
         which, back = (f"generation {to}", "") if to is not None else ("generation", " and was not rolled back")
         there = ", ".join(f"{one.generation} (version {one.model_version})" for one in past)
-        raise EvertuneError(
+        raise NothingBeforeError(
             f"{project} has no {which} to go back to whose model does not answer already{back}. "
             f"There are: {there}. Name one: evertune release rollback {project} --to GENERATION."
         )

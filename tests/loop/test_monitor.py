@@ -789,6 +789,16 @@ def test_in_quiet_hours_nobody_is_woken_whether_it_is_begun_or_begun_again(loop:
     assert monitor.held_back(loop.ledger, PROJECT) == ""
 
 
+def test_status_tells_of_no_retrain_against_what_no_longer_answers(loop: Loop) -> None:
+    loop.send("editorial", labels=True)
+    quiet = with_policy(quiet_hours=QuietHours(start="00:00", end="00:00"))  # all day
+    assert loop.watch().wakes
+    assert "these are quiet hours" in status(quiet, loop.where).held_back
+    released(loop.ledger, runs.history(loop.ledger, "spam")[0], 2)
+    told = status(quiet, loop.where)
+    assert (told.asked, told.held_back) == ((), "")
+
+
 def test_a_retrain_that_is_begun_again_counts_again_in_its_week(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     loop.send("editorial", labels=True)
     assert loop.watch().wakes

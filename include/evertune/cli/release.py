@@ -86,9 +86,16 @@ def history(project: output.ProjectName, json: output.Json = False) -> None:
     from evertune.ledger import engine, releases
 
     where = load_settings()
-    found = releases.history(engine.ready(where.database_url), slug_of(project, where))
+    slug = slug_of(project, where)
+    found = releases.history(engine.ready(where.database_url), slug)
     if json:
         output.print_json({"releases": [one.model_dump(mode="json") for one in found]})
+        return
+    if not found:
+        output.people.print(
+            f"{slug} has no release yet: the first model that its gate promotes is one. Run: evertune run {project}",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
         return
     table = Table()
     for name in ("generation", "model version", "since", "how", "by", "why"):

@@ -20,7 +20,8 @@ COMMANDS = {
     "serve", "score", "monitor", "notify", "labels export", "labels import",
     "keys create", "keys list", "keys revoke", "db upgrade", "db verify",
 }  # fmt: skip
-HEAVY = ("torch", "transformers", "peft", "mlflow", "great_expectations", "evidently", "pandas", "dvc", "airflow")
+HEAVY = ("torch", "transformers", "peft", "mlflow", "great_expectations", "evidently", "pandas", "dvc", "airflow",
+         "sqlalchemy", "numpy", "pyarrow")  # fmt: skip
 
 
 def _commands(command: Any, path: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from evertune.cli import output
-from evertune.ledger.servers import Server
 from evertune.project.load import Fault, find, load, load_all
 from evertune.records import Release
 from evertune.settings import load as load_settings
+
+if TYPE_CHECKING:
+    from evertune.ledger.servers import Server
 
 
 def command(
